@@ -1,0 +1,31 @@
+"""Data sets of annotated pictures: one reader per folder layout, all delivering `Sample`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from genau.datasets import folder, manifest, mvtec, visa
+from genau.datasets.layout import guess_format
+from genau.datasets.sample import Sample
+from genau.errors import UsageError, suggest
+
+__all__ = ["FORMATS", "Sample", "guess_format", "read"]
+
+FORMATS: dict[str, Callable[..., list[Sample]]] = {
+    "manifest": manifest.read,
+    "visa": visa.read,
+    "mvtec": mvtec.read,
+    "folder": folder.read,
+}
+
+
+def read(
+    root: str | Path, format: str, *, categories: Sequence[str] | None = None, split: str | None = None
+) -> list[Sample]:
+    """Return the samples of a data set in a stable order; `guess_format` tells the format where it is not known.
+
+    Raises `UsageError` for an unknown format and `DataError` for a folder that does not have it.
+    """
+    if format not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise UsageError(f"Unknown data format {format!r}.{suggest(format, FORMATS)} Known formats: {known}.")
+    return FORMATS[format](Path(root), categories=categories, split=split)

@@ -1,0 +1,285 @@
+"""The door from tensors to an `Inspection`: load a model, see a picture once, ask it many things.
+
+inspector = Inspector.from_pretrained("nano")
+result = inspector.inspect("part.png", types=["scratch", "dent"])
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genau import checkpoints
+from genau.arguments import Types, check_device, check_types, read_roi
+from genau.calibration import check_threshold
+from genau.errors import ImageError, UsageError
+from genau.images import Letterbox, Picture
+from genau.judgement import Judged, Reply, judge
+from genau.maps import roi_cells
+from genau.model.backbones import Memory
+from genau.model.context import ContextMemory
+from genau.model.modeling import GenAUModel, Seen
+from genau.prompts import DEFECT_WORD, NORMAL_WORD, NOTHING, Query
+from genau.reading import ImageSource, read_picture, source_name
+from genau.regions import locations, severity
+from genau.results import Analysis, Inspection, Verdict
+from genau.writer import AnalysisWriter
+
+QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
+PICTURES_AT_ONCE = 8
+NOT_LOCALISED = "not localised"
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """One picture, seen once; ask it as often as wanted. It owns all of its state, the model remembers nothing."""
+
+    picture: Picture
+    letterbox: Letterbox
+    seen: Seen  # of the batch it was seen in
+    row: int  # its place in that batch
+    see_ms: float  # wall time of seeing it, its share of the batch
+    roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+
+
+class Inspector:
+    """One loaded model, ready to inspect pictures of any product."""
+
+    def __init__(self, checkpoint: checkpoints.Checkpoint, device: str = "cpu") -> None:
+        self.name = checkpoint.name
+        self.thresholds = checkpoint.thresholds
+        self.processor = checkpoint.processor
+        self.device = check_device(device)
+        self.model: GenAUModel = checkpoint.model
+        self.model.to(device).eval()  # type: ignore[arg-type]
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "nano", device: str = "cpu") -> "Inspector":
+        """Load a shipped model by name, or a folder that `genau train` wrote.
+
+        Raises:
+            UsageError: no such model or device. WeightsError, CheckpointError: it cannot be loaded.
+        """
+        check_device(device)
+        return cls(checkpoints.load(name), device)
+
+    def remember(self, references: Iterable[ImageSource]) -> ContextMemory:
+        """Return the memory of good parts, to be passed to `see` and `inspect` again and again.
+
+        Raises:
+            ImageError: a reference cannot be read; nothing is inspected against half of the references.
+        """
+        memories = []
+        sources = iter(references)
+        while chunk := list(islice(sources, PICTURES_AT_ONCE)):
+            batch = self.processor.pictures([read_picture(source).rgb for source in chunk])
+            with torch.inference_mode():
+                memories.append(self.model.remember(*(batch[key].to(self.device) for key in batch)))
+        if not memories:
+            raise UsageError(
+                "No reference pictures were given. Give at least one picture of a good part, or none at all."
+            )
+        return ContextMemory(torch.cat([m.patches for m in memories]), sum(m.pictures for m in memories))
+
+    def see(
+        self,
+        image: ImageSource | Picture,
+        references: ContextMemory | Sequence[ImageSource] | None = None,
+        roi: str | Path | NDArray[np.bool_] | None = None,
+    ) -> SeenImage:
+        """Look at one picture, compare it with its context, and let the decoder read it.
+
+        `references` are good parts of the same product, as pictures or as `remember` returned them; `roi` is a mask
+        (H, W) of the picture's size, nonzero where to inspect.
+
+        Raises:
+            ImageError: the picture, a reference or the mask cannot be read or does not fit.
+        """
+        picture = image if isinstance(image, Picture) else read_picture(image)
+        return self._see([picture], self._memory(references), roi)[0]
+
+    def ask(
+        self,
+        seen: SeenImage,
+        *,
+        product: str | None = None,
+        types: Types | None = None,
+        analysis: bool = False,
+        threshold: float | None = None,
+    ) -> Inspection:
+        """Judge a seen picture; every call starts from the same state.
+
+        `product` names the part; `types` are candidate defects, as names or as {name: short visual description};
+        `analysis` lets the decoder describe what was found; `threshold` replaces the model's own.
+
+        Raises:
+            UsageError: an empty, repeated or overlong name, a threshold outside [0, 1].
+        """
+        return self._ask([seen], product, check_types(types), analysis, threshold)[0]
+
+    def inspect(
+        self,
+        image: ImageSource,
+        *,
+        product: str | None = None,
+        types: Types | None = None,
+        references: ContextMemory | Sequence[ImageSource] | None = None,
+        roi: str | Path | NDArray[np.bool_] | None = None,
+        analysis: bool = True,
+        threshold: float | None = None,
+    ) -> Inspection:
+        """See a picture and judge it; arguments and errors as in `see` and `ask`."""
+        seen = self.see(image, references, roi)
+        return self.ask(seen, product=product, types=types, analysis=analysis, threshold=threshold)
+
+    def inspect_many(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = PICTURES_AT_ONCE,
+        product: str | None = None,
+        types: Types | None = None,
+        references: ContextMemory | Sequence[ImageSource] | None = None,
+        roi: str | Path | NDArray[np.bool_] | None = None,
+        analysis: bool = False,
+        threshold: float | None = None,
+    ) -> Iterator[Inspection]:
+        """Inspect pictures in batches; yields one `Inspection` per picture, in order.
+
+        A picture that cannot be read is yielded with its `error` set and an unreadable verdict, and the others go on.
+        """
+        asked, memory = check_types(types), self._memory(references)
+        sources = iter(images)
+        while chunk := list(islice(sources, batch_size)):
+            rows: list[Picture | Inspection] = [_read_or_fail(source) for source in chunk]
+            rows = [_fits(row, roi) for row in rows]
+            pictures = [row for row in rows if isinstance(row, Picture)]
+            seen = self._see(pictures, memory, roi) if pictures else []
+            done = iter(self._ask(seen, product, asked, analysis, threshold) if seen else [])
+            yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
+
+    def _memory(self, references: ContextMemory | Sequence[ImageSource] | None) -> ContextMemory | None:
+        return references if isinstance(references, ContextMemory | None) else self.remember(references)
+
+    @cached_property
+    def _instruction(self) -> Memory:
+        with torch.inference_mode():
+            return self.model.read_instruction(self.processor.instruction_ids().to(self.device))
+
+    @cached_property
+    def _writer(self) -> AnalysisWriter:
+        return AnalysisWriter(self.model, self.processor)
+
+    @torch.inference_mode()
+    def _see(
+        self, pictures: Sequence[Picture], memory: ContextMemory | None, roi: str | Path | NDArray[np.bool_] | None
+    ) -> list[SeenImage]:
+        started = time.perf_counter()
+        boxes = [self.processor.image_processor.letterbox(p.height, p.width) for p in pictures]
+        batch = {
+            key: value.to(self.device) for key, value in self.processor.pictures([p.rgb for p in pictures]).items()
+        }
+        sight = self.model.backbone.look(batch["pixel_values"])
+        picture_ids = self.processor.picture_ids().to(self.device)
+        context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
+        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self._instruction)
+        masks = [None if roi is None else read_roi(roi, picture) for picture in pictures]
+        if roi is not None:
+            grid_hw = (seen.valid.shape[1], seen.valid.shape[2])
+            cells = [roi_cells(mask, box, grid_hw) for mask, box in zip(masks, boxes, strict=True) if mask is not None]
+            seen = replace(seen, valid=torch.from_numpy(np.stack(cells)).to(self.device))
+        each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
+        return [
+            SeenImage(picture, box, seen, row, each_ms, mask)
+            for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
+        ]
+
+    @torch.inference_mode()
+    def _ask(
+        self,
+        images: Sequence[SeenImage],
+        product: str | None,
+        types: Mapping[str, str | None],
+        analysis: bool,
+        threshold: float | None,
+    ) -> list[Inspection]:
+        """Ask all questions of pictures that were seen in one batch."""
+        thresholds = self.thresholds
+        if threshold is not None:
+            thresholds = replace(thresholds, image=check_threshold(threshold), method="set by the caller", data="")
+        started = time.perf_counter()
+        queries = [Query(product=product), *(Query(name, text, product) for name, text in types.items())]
+        replies, memories = self._replies(images, queries)
+        ask_ms = 1000 * (time.perf_counter() - started) / len(images)
+        inspections = []
+        for image, answers, memory in zip(images, replies, memories, strict=True):
+            judged_at = time.perf_counter()
+            by_type = dict(zip(types, answers[1:], strict=True))
+            judged = judge(image.picture, image.letterbox, answers[0], by_type, thresholds, image.roi)
+            result, wrote_at = judged.inspection, time.perf_counter()
+            timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
+            if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
+                result = replace(result, analysis=self._analyse(judged, memory, asked=bool(types)))
+                timing["analysis"] = 1000 * (time.perf_counter() - wrote_at)
+            timing["total"] = sum(timing.values())
+            inspections.append(replace(result, timing_ms={key: round(value, 1) for key, value in timing.items()}))
+        return inspections
+
+    def _replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
+        """Return the replies of each picture to all queries, and each picture's memory after the first query."""
+        pairs = [(image, query) for image in images for query in queries]
+        replies: list[Reply] = []
+        memories: list[Memory] = []
+        for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
+            chunk = pairs[start : start + QUESTIONS_AT_ONCE]
+            batch = {k: v.to(self.device) for k, v in self.processor.questions([query for _, query in chunk]).items()}
+            index = torch.tensor([image.row for image, _ in chunk], device=self.device)
+            answer = self.model.ask(images[0].seen, **batch, image_index=index)
+            margins = answer.margin.float().cpu().numpy()
+            scores = torch.stack([answer.map_score, answer.text_score, answer.pred_score], 1).tolist()
+            for row, margin in enumerate(margins):
+                replies.append(Reply(margin, *scores[row]))
+                if chunk[row][1] is queries[0]:
+                    memories.append(answer.memory.take(index.new_tensor([row])))
+        count = len(queries)
+        return [replies[start : start + count] for start in range(0, len(replies), count)], memories
+
+    def _analyse(self, judged: Judged, memory: Memory, *, asked: bool) -> Analysis | None:
+        """Let the decoder describe what was decided; all that follows from the mask is given."""
+        result = judged.inspection
+        defective = result.verdict is Verdict.DEFECT
+        known = {"Types": NOTHING, "Location": NOTHING, "Severity": NOTHING}
+        choices: dict[str, Sequence[str]] = {}
+        if defective:
+            known["Location"] = locations(judged.regions) if judged.regions else NOT_LOCALISED
+            known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
+            known["Types"] = ", ".join(dict.fromkeys(defect.type for defect in result.defects)) or "unknown"
+            if not asked and self.model.config.trained_types:
+                del known["Types"]
+                choices["Types"] = self.model.config.trained_types
+        return self._writer.write(memory, DEFECT_WORD if defective else NORMAL_WORD, known, choices)
+
+
+def _read_or_fail(source: ImageSource) -> Picture | Inspection:
+    try:
+        return read_picture(source)
+    except ImageError as error:
+        name = source_name(source) if isinstance(source, str | Path | bytes) else "<array>"
+        return Inspection.failed(name, str(error))
+
+
+def _fits(row: Picture | Inspection, roi: str | Path | NDArray[np.bool_] | None) -> Picture | Inspection:
+    """Turn a picture that the region of interest does not fit into a failed row."""
+    if roi is None or isinstance(row, Inspection):
+        return row
+    try:
+        read_roi(roi, row)
+    except ImageError as error:
+        return Inspection.failed(row.name, str(error))
+    return row

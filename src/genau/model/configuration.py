@@ -1,0 +1,77 @@
+"""Every number that shapes a GenAU model, each once."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from genau.errors import CheckpointError, suggest
+
+BACKBONE_NAMES = ("nano",)
+
+
+class GenAUConfig(PreTrainedConfig):
+    """Configuration of `GenAUModel`.
+
+    Paper: the two query tokens, multi-scale features, the fused score. Ours: context, read-out, chat format.
+    """
+
+    model_type = "genau"
+
+    # Parts
+    backbone: str = "nano"  # one of BACKBONE_NAMES
+    backbone_config: dict[str, Any] | None = None  # sizes of the backbone's own parts; see its file
+    base_fingerprint: str | None = None  # identity of the base weights that the trained weights belong to
+    image_size: int = 640  # side of the square canvas, pixels
+
+    # Words
+    chat_format: str = "chatml"
+    image_token_id: int = -1
+    seg_defect_token_id: int = -1
+    seg_normal_token_id: int = -1
+    normal_word_id: int = -1  # first tokens of the two verdict words; they must differ
+    defect_word_id: int = -1
+
+    # Context memory: the rest of the same picture, or good parts
+    context_levels: tuple[int, ...] = (1, 2)  # indices of the pyramid levels whose features are compared
+    context_stride: int = 16  # pixels of the canvas
+    context_exclusion: int = 2  # cells around a patch that are not its context
+    context_temperature: float = 0.02  # of the soft minimum, in cosine distance
+    context_neighbours: int = 5  # how many equally near patches count as distance zero offset
+
+    # Mask head
+    head_width: int = 64
+    tau_init: float = 10.0  # temperature of the cosines; 100 with a random projector saturates the softmax
+    tau_max: float = 100.0
+    distance_gain_init: float = 12.0  # a of the map equation
+    distance_offset_init: float = 0.5  # b: distance at which the map crosses 0.5, zero-shot
+    reference_offset_init: float = 0.5  # the same with references of good parts
+
+    # Scores
+    readout_fractions: tuple[float, ...] = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # rho
+    readout_offset: float = 0.0  # margin at which s_map is 0.5
+    text_weight: float = 0.0  # w; chosen on held-out products
+
+    # What the shipped weights know (empty: untrained)
+    trained_types: tuple[str, ...] = ()
+    trained_products: tuple[str, ...] = ()
+    writes_analysis: bool = False  # whether the decoder was trained to describe defects
+
+    def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
+        """Check what the framework's types cannot say."""
+        for name in ("context_levels", "readout_fractions", "trained_types", "trained_products"):
+            setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        super().__post_init__(**kwargs)
+        if self.backbone not in BACKBONE_NAMES:
+            hint = suggest(self.backbone, BACKBONE_NAMES)
+            raise CheckpointError(f"backbone={self.backbone!r} is not one of {', '.join(BACKBONE_NAMES)}.{hint}")
+        if self.image_size % self.context_stride:
+            size = self.image_size // self.context_stride * self.context_stride
+            raise CheckpointError(
+                f"image_size={self.image_size} is not a multiple of context_stride={self.context_stride}. Use {size}."
+            )
+        if not 0 <= self.text_weight <= 1:
+            raise CheckpointError(f"text_weight={self.text_weight} is not in [0, 1].")
+        if self.normal_word_id == self.defect_word_id != -1:
+            raise CheckpointError(
+                f"Both verdict words begin with token {self.normal_word_id}: choose words whose first tokens differ."
+            )

@@ -1,0 +1,164 @@
+"""The door for pictures and words: in go arrays and strings, out come tensors. Knows no model.
+
+Shapes: B pictures, S canvas side, Q questions, T words.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_base import ImageProcessingMixin
+
+from genau.errors import UsageError
+from genau.images import Letterbox
+from genau.prompts import (
+    CHAT_FORMATS,
+    DEFECT_WORD,
+    IMAGE_TOKEN,
+    INSTRUCTION,
+    MAX_NAME_CHARACTERS,
+    NORMAL_WORD,
+    QUERY_TOKENS,
+    VERDICT_PROMPT,
+    Query,
+    Span,
+    question_spans,
+)
+
+IGNORED_LABEL = -100  # PyTorch's cross entropy skips it
+
+
+class LetterboxImageProcessor(ImageProcessingMixin):  # type: ignore[misc]
+    """Pictures to a square canvas, scaled as the encoder was trained; the padding has the encoder's zero."""
+
+    model_input_names = ["pixel_values", "content_hw"]  # noqa: RUF012 - the framework's own attribute
+
+    def __init__(self, size: int = 640, mean: float = 127.0, scale: float = 128.0, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self.size, self.mean, self.scale = size, mean, scale
+
+    def letterbox(self, height: int, width: int) -> Letterbox:
+        """Return how a picture of this size (pixels) lies on the canvas."""
+        return Letterbox((height, width), self.size)
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
+        """Pictures (H, W, 3) of any sizes -> `pixel_values` (B, 3, S, S) and `content_hw` (B, 2), canvas pixels."""
+        canvases, contents = [], []
+        for rgb in pictures:
+            box = self.letterbox(*rgb.shape[:2])
+            canvases.append(torch.from_numpy(box.apply(rgb, fill=round(self.mean))))
+            contents.append(box.content_hw)
+        pixel_values = (torch.stack(canvases).permute(0, 3, 1, 2).float() - self.mean) / self.scale
+        return {"pixel_values": pixel_values.contiguous(), "content_hw": torch.tensor(contents)}
+
+
+class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
+    """Composes an image processor and a tokenizer that holds the picture and query tokens."""
+
+    def __init__(
+        self,
+        image_processor: LetterboxImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_format: str = "chatml",
+        visual_tokens: int = 64,
+    ) -> None:
+        super().__init__(image_processor, tokenizer)
+        self.chat_format, self.visual_tokens = chat_format, visual_tokens
+        tokenizer.add_tokens([*QUERY_TOKENS, IMAGE_TOKEN], special_tokens=True)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls,
+        folder: str,
+        processor_dict: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> list[Any]:
+        """Load the two parts by their own classes: no registry lookup, no code from the folder."""
+        kwargs = {key: value for key, value in kwargs.items() if key not in {"trust_remote_code", "subfolder"}}
+        settings = dict((processor_dict or {}).get("image_processor", {}))
+        settings = {key: settings[key] for key in ("size", "mean", "scale") if key in settings}
+        return [LetterboxImageProcessor(**settings), AutoTokenizer.from_pretrained(folder, **kwargs)]
+
+    def token_ids(self) -> dict[str, int]:
+        """Return the ids that the model's configuration must hold.
+
+        Raises:
+            UsageError: the first tokens of the two verdict words are the same, so the verdict could not be read.
+        """
+        normal, defect = (self._encode([Span(word)])[0] for word in (NORMAL_WORD, DEFECT_WORD))
+        if normal == defect:
+            raise UsageError(
+                f"The tokenizer begins {NORMAL_WORD!r} and {DEFECT_WORD!r} with the same token {normal}: "
+                "the verdict cannot be read from one word. Choose other verdict words in prompts.py."
+            )
+        ids = self.tokenizer.convert_tokens_to_ids([*QUERY_TOKENS, IMAGE_TOKEN])
+        names = ("seg_defect_token_id", "seg_normal_token_id", "image_token_id")
+        return dict(zip(names, ids, strict=True)) | {"normal_word_id": normal, "defect_word_id": defect}
+
+    def _encode(self, spans: Sequence[Span]) -> list[int]:
+        ids: list[int] = []
+        for span in spans:
+            if not span.trusted and len(span.text) > MAX_NAME_CHARACTERS:
+                raise UsageError(
+                    f"{span.text[:30]!r}… has {len(span.text)} characters; a product, type or description may have "
+                    f"{MAX_NAME_CHARACTERS}. Shorten it."
+                )
+            # What a user wrote is split into plain pieces, so that "<|im_start|>" in a name stays text.
+            options = {"add_special_tokens": False, "split_special_tokens": not span.trusted}
+            ids += self.tokenizer(span.text, **options).input_ids
+        return ids
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the ids of plain text of our own making, without control tokens."""
+        return self._encode([Span(text, trusted=True)])
+
+    def instruction_ids(self) -> Tensor:
+        """Return the fixed instruction (1, T0), up to where the picture begins."""
+        chat = CHAT_FORMATS[self.chat_format]
+        return torch.tensor([self._encode([Span(chat.before_instruction + INSTRUCTION + chat.before_picture)])])
+
+    def picture_ids(self) -> Tensor:
+        """Return the picture's place in the prompt (T1,): one image token per visual token."""
+        return torch.tensor(self.tokenizer.convert_tokens_to_ids([IMAGE_TOKEN]) * self.visual_tokens)
+
+    def pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
+        """Pictures (H, W, 3) -> `pixel_values` (B, 3, S, S), `content_hw` (B, 2)."""
+        return self.image_processor(pictures)
+
+    def questions(
+        self, queries: Sequence[Query], answers: Sequence[str] | None = None, forms: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """Questions -> `query_ids`, `query_mask` (Q, T), `verdict_at` (Q,), and with `answers` also `labels` (Q, T).
+
+        A label stands at the word that it follows, so it needs no shift; the end of the turn is one, or the model
+        would never learn to stop. `forms` chooses the phrasing of each question.
+        """
+        chat = CHAT_FORMATS[self.chat_format]
+        rows, labels, verdict_at = [], [], []
+        for number, query in enumerate(queries):
+            spans = question_spans(query, forms[number] if forms else 0)
+            ids = self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])
+            verdict_at.append(len(ids) - 1)
+            answer = self._encode([Span(answers[number]), Span(chat.end_of_turn)]) if answers else []
+            rows.append(ids + answer[:-1])
+            labels.append([IGNORED_LABEL] * (len(ids) - 1) + answer)
+        length = max(len(row) for row in rows)
+        pad = self.tokenizer.pad_token_id or 0
+        batch = {
+            "query_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
+            "query_mask": torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
+            "verdict_at": torch.tensor(verdict_at),
+        }
+        if answers:
+            batch["labels"] = torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])
+        return batch
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]], queries: Sequence[Query], **_: object) -> BatchFeature:
+        """Return all inputs of `GenAUModel.forward` for one question per picture."""
+        data = self.pictures(images) | self.questions(queries)
+        data |= {"instruction_ids": self.instruction_ids(), "picture_ids": self.picture_ids()}
+        return BatchFeature(data | {"image_index": torch.arange(len(images))})

@@ -1,0 +1,101 @@
+"""Lets the decoder write the analysis: what is known is forced, in one pass; only its own words are generated.
+
+The grammar fixes the keys, the verdict and all that follows from the mask; so words and decision cannot differ.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+from torch import Tensor
+
+from genau.answers import parse_analysis
+from genau.errors import UsageError
+from genau.model.backbones import Memory
+from genau.model.modeling import GenAUModel
+from genau.processor import GenAUProcessor
+from genau.prompts import ANALYSIS_KEYS, CHAT_FORMATS
+from genau.results import Analysis
+
+FREE_CHARACTERS = 90  # of one free line
+FREE_TEXT = r"[A-Za-z][A-Za-z0-9 ,\-]{2," + str(FREE_CHARACTERS) + "}"
+MAX_FREE_TOKENS = 96  # of one analysis, against a decoder that never ends a line
+
+
+def analysis_grammar(verdict_word: str, known: Mapping[str, str], choices: Mapping[str, Sequence[str]]) -> str:
+    """Return the Lark grammar of one answer after `Verdict:`.
+
+    `known` lines are forced, lines in `choices` take one of the given words, all others are free short text.
+    """
+    terms = [json.dumps(verdict_word)]
+    for key in ANALYSIS_KEYS:
+        terms.append(json.dumps(f"\n{key}: "))
+        if key in known:
+            terms.append(json.dumps(known[key]))
+        elif key in choices:
+            terms.append("(" + " | ".join(json.dumps(word) for word in choices[key]) + ")")
+        else:
+            terms.append(f"/{FREE_TEXT}/")
+    return "start: " + " ".join(terms) + "\n"
+
+
+class AnalysisWriter:
+    """Writes analyses with one model; the tokenizer's table is built once."""
+
+    def __init__(self, model: GenAUModel, processor: GenAUProcessor) -> None:
+        self.model, self.processor = model, processor
+        vocabulary = model.get_input_embeddings().num_embeddings
+        end = CHAT_FORMATS[processor.chat_format].end_of_turn
+        self.end_id: int = processor.tokenizer.convert_tokens_to_ids(end)
+        self.table: Any = from_tokenizer(processor.tokenizer, n_vocab=len(processor.tokenizer), eos_token=self.end_id)
+        self.vocabulary = vocabulary
+        self.bitmask = allocate_token_bitmask(1, len(processor.tokenizer))
+
+    @torch.inference_mode()
+    def write(
+        self,
+        memory: Memory,
+        verdict_word: str,
+        known: Mapping[str, str],
+        choices: Mapping[str, Sequence[str]] | None = None,
+    ) -> Analysis | None:
+        """Go on from a memory of one row that ends with `Verdict:`; None if the words did not come to an end.
+
+        `verdict_word` is forced, with its leading space; for `known` and `choices` see `analysis_grammar`.
+        """
+        grammar = analysis_grammar(verdict_word, known, choices or {})
+        matcher = LLMatcher(self.table, LLMatcher.grammar_from_lark(grammar))
+        if matcher.is_error():
+            raise UsageError(f"The answer's grammar cannot be built ({matcher.get_error()}). Shorten the type names.")
+        ids: list[int] = []
+        free = 0
+        hidden = torch.empty(0)
+        while free < MAX_FREE_TOKENS and not matcher.is_stopped():
+            step = matcher.compute_ff_tokens()  # the verdict word is forced, so the first step needs no hidden state
+            if not step:
+                step = [self._choose(matcher, hidden)]
+                free += 1
+            if self.end_id in step:
+                break
+            matcher.consume_tokens(step)
+            ids += step
+            hidden, memory = self._read(step, memory)
+        return parse_analysis("Verdict:" + self.processor.tokenizer.decode(ids))
+
+    def _read(self, ids: list[int], memory: Memory) -> tuple[Tensor, Memory]:
+        words = torch.tensor([ids], device=memory.seen.device)
+        backbone = self.model.backbone
+        hidden, memory = backbone.read(backbone.embed(words), torch.ones_like(words, dtype=torch.bool), memory)
+        return hidden[0, -1], memory
+
+    def _choose(self, matcher: LLMatcher, hidden: Tensor) -> int:
+        """Return the likeliest word that the grammar allows."""
+        logits = self.model.backbone.logits(hidden).cpu().numpy()
+        fill_next_token_bitmask(matcher, self.bitmask)
+        allowed = np.unpackbits(self.bitmask[0].view(np.uint8), bitorder="little")[: self.vocabulary]
+        return int(np.where(allowed, logits, -np.inf).argmax())
