@@ -5,6 +5,7 @@ for, the rest of the answer. So the instruction is read once for all pictures, a
 one pass without generation gives the map and the verdict.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 INSTRUCTION = "You inspect industrial parts in pictures and find their defects."
@@ -86,7 +87,7 @@ FREE_KEYS = ("Appearance", "Likely cause", "Recommendation")  # the model's own 
 NOTHING = "none"  # Types, Location and Severity of a normal part
 
 
-def answer_text(verdict_word: str, lines: dict[str, str] | None = None) -> str:
+def answer_text(verdict_word: str, lines: Mapping[str, str] | None = None) -> str:
     """Return what the assistant says after `Verdict:`, with or without the analysis; the inverse is in `answers`."""
     if lines is None:
         return verdict_word

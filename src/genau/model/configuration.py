@@ -42,9 +42,9 @@ class GenAUConfig(PreTrainedConfig):
     head_width: int = 64
     tau_init: float = 10.0  # temperature of the cosines; 100 with a random projector saturates the softmax
     tau_max: float = 100.0
-    distance_gain_init: float = 12.0  # a of the map equation
-    distance_offset_init: float = 0.5  # b: distance at which the map crosses 0.5, zero-shot
-    reference_offset_init: float = 0.5  # the same with references of good parts
+    distance_gain_init: float = 16.0  # a of the map equation
+    distance_offset_init: float = 0.42  # b: distance at which the map crosses 0.5, zero-shot
+    reference_offset_init: float = 0.42  # the same with references of good parts
 
     # Scores
     readout_fractions: tuple[float, ...] = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # rho

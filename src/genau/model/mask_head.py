@@ -1,9 +1,9 @@
 """From query states and the feature pyramid to map logits.
 
-    z_l = g * tau * (cos(f_l, h_d) - cos(f_l, h_n)) + a_l * (d_l - b_l),     z = mean over l of z_l
+    z = g * tau * mean over l of (cos(f_l, h_d) - cos(f_l, h_n)) + a * (d - b)
 
-Paper: language-grounded queries h_d, h_n against projected multi-scale features f_l. Ours: the context distance d_l
-with gain a_l and offset b_l, and g, which starts at 0: an untrained model is exactly the context-distance baseline.
+Paper: language-grounded queries h_d, h_n against projected multi-scale features f_l. Ours: the context distance d
+with gain a and offset b, and g, which starts at 0: an untrained model is exactly the context-distance baseline.
 Shapes: B pictures, Q queries, C_l and (h_l, w_l) a level, W the head's width, D the decoder's width.
 """
 
@@ -43,7 +43,7 @@ class MaskHead(nn.Module):
 
     def __init__(self, config: GenAUConfig, level_channels: tuple[int, ...], hidden_size: int) -> None:
         super().__init__()
-        width, levels = config.head_width, len(level_channels)
+        width = config.head_width
         context_channels = sum(level_channels[level] for level in config.context_levels) + CONTEXT_SCALARS
         self.level_in = nn.ModuleList(
             nn.Sequential(ChannelNorm(channels), nn.Conv2d(channels, width, 1)) for channels in level_channels
@@ -56,23 +56,24 @@ class MaskHead(nn.Module):
             for _ in level_channels
         )
         self.state_norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-        self.query = nn.Linear(hidden_size, width)
+        self.query = nn.Linear(hidden_size, width, bias=False)
         nn.init.zeros_(self.query.weight)  # the decoder's states refine the prior; they do not replace it by noise
         self.query_prior = nn.Parameter(torch.randn(2, width))  # the queries before the decoder says anything
         self.log_tau = nn.Parameter(torch.tensor(math.log(config.tau_init)))
         self.log_tau_max = math.log(config.tau_max)
         self.gain = nn.Parameter(torch.zeros(()))  # g
-        # Rows: compared with itself, compared with references.
-        self.log_distance_gain = nn.Parameter(torch.full((2, levels), math.log(config.distance_gain_init)))  # log a
-        offsets = torch.tensor([[config.distance_offset_init], [config.reference_offset_init]])
-        self.distance_offset = nn.Parameter(offsets.repeat(1, levels))  # b
+        # First compared with itself, then with references.
+        self.log_distance_gain = nn.Parameter(torch.full((2,), math.log(config.distance_gain_init)))  # log a
+        self.distance_offset = nn.Parameter(
+            torch.tensor([config.distance_offset_init, config.reference_offset_init])  # b
+        )
 
     def project(self, pyramid: tuple[Tensor, ...], context: Context) -> tuple[Tensor, ...]:
         """Return unit features f_l (B, W, h_l, w_l) that know the picture and its context."""
         known = self.context_in(torch.cat([context.residual, context_scalars(context)], 1))  # (B, W, h, w)
         features = []
         for level, into, out in zip(pyramid, self.level_in, self.level_out, strict=True):
-            x = into(level.float()) + F.interpolate(known, level.shape[-2:], mode="bilinear", align_corners=False)
+            x = into(level.float()) + _resize(known, level.shape[-2:])
             features.append(F.normalize(out(x), dim=1))
         return tuple(features)
 
@@ -83,17 +84,25 @@ class MaskHead(nn.Module):
 
         `query_states` (Q, 2, D) are the hidden states of the two tokens, `image_index` (Q,) the picture of each query.
         """
-        queries = F.normalize(self.query(self.state_norm(query_states.float())) + self.query_prior, dim=-1)  # (Q, 2, W)
+        queries = self.query(self.state_norm(query_states.float())) + self.query_prior
+        return self.draw(features, context, queries, image_index)
+
+    def draw(self, features: tuple[Tensor, ...], context: Context, queries: Tensor, image_index: Tensor) -> Tensor:
+        """Return the margin z (Q, h, w) of queries (Q, 2, W) in the head's own space."""
+        queries = F.normalize(queries, dim=-1)
         direction = queries[:, 0] - queries[:, 1]  # cos(f, h_d) - cos(f, h_n) = f . (h_d - h_n), all of unit length
         scale = self.gain * self.log_tau.clamp_max(self.log_tau_max).exp()
-        row = context.from_references.long()[image_index]  # (Q,)
         finest = features[0].shape[-2:]
-        margin = torch.zeros(len(image_index), *finest, device=direction.device)
-        for level, feature in enumerate(features):
-            grid = feature.shape[-2:]
-            cosine = torch.einsum("qchw,qc->qhw", feature[image_index], direction)
-            distance = F.interpolate(context.distance[:, None], grid, mode="bilinear", align_corners=False)
-            gain, offset = self.log_distance_gain[row, level].exp(), self.distance_offset[row, level]
-            z = scale * cosine + gain[:, None, None] * (distance[image_index, 0] - offset[:, None, None])
-            margin = margin + F.interpolate(z[:, None], finest, mode="bilinear", align_corners=False)[:, 0]
-        return margin / len(features)
+        cosine = torch.zeros(len(image_index), *finest, device=direction.device)
+        for feature in features:
+            level = torch.einsum("qchw,qc->qhw", feature[image_index], direction)
+            cosine = cosine + _resize(level[:, None], finest)[:, 0]
+        kind = context.from_references.long()  # (B,)
+        gain, offset = self.log_distance_gain.exp()[kind], self.distance_offset[kind]
+        distance = gain[:, None, None] * (_resize(context.distance[:, None], finest)[:, 0] - offset[:, None, None])
+        return scale * cosine / len(features) + distance[image_index]
+
+
+def _resize(maps: Tensor, size: torch.Size) -> Tensor:
+    """Bilinear (Q, C, h', w') -> (Q, C, h, w)."""
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -142,6 +142,17 @@ class GenAUModel(PreTrainedModel):
         p_text = text_score(verdict_logits)
         return Answer(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits, hidden, memory)
 
+    def draw_static(
+        self, pyramid: tuple[Tensor, ...], context: Context, valid: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return margin (Q, h, w) and s_map (Q,) without the decoder: the queries are the learned prior alone."""
+        features = self.mask_head.project(pyramid, context)
+        margin = self.mask_head.draw(
+            features, context, self.mask_head.query_prior.expand(len(image_index), -1, -1), image_index
+        )
+        fractions, offset = self.config.readout_fractions, self.config.readout_offset
+        return margin, map_score(margin, valid[image_index], fractions, offset)
+
     def forward(
         self,
         pixel_values: Tensor,

@@ -96,7 +96,7 @@ def _defects(result: Inspection, colours: Mapping[str, RGB]) -> str:
     return (
         f'<div class="scroll"><table><caption>Defects ({len(result.defects)})</caption><thead><tr><th scope="col">Type'
         '</th><th scope="col" class="n">Score</th><th scope="col">Location</th><th scope="col" class="n">Area px</th>'
-        '<th scope="col" class="n">Area %</th><th scope="col" class="n">Box x, y – x, y</th></tr></thead>'
+        '<th scope="col" class="n">Area %</th><th scope="col" class="n box">Box x, y – x, y</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}"
     )
 

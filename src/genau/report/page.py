@@ -20,6 +20,7 @@ from genau.report.pictures import data_uri, link, text
 from genau.results import Inspection, Verdict
 
 _BINS = 50  # of the histogram of scores
+_NOTHING = '<p class="empty">No image was inspected.</p>'
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Page:
             colour_bar=data_uri(colour_bar((16, 480))),
             settings=self._settings_list(),
             failed=_failed([row for row in self._rows if row.error is not None]),
-            cards="".join(html for _, _, html in cards) or self._no_cards(),
+            cards="".join(html for _, _, html in cards)
+            or ("" if self._rows else '<p class="empty">No image was inspected.</p>'),
             rest=self._rest({row.number for _, row, _ in cards}),
         )
 
@@ -112,9 +114,6 @@ class Page:
             return ""
         rows = "".join(f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in self._settings.items())
         return f'<section class="panel settings"><h2>Settings</h2><dl>{rows}</dl></section>'
-
-    def _no_cards(self) -> str:
-        return f'<p class="empty">{"No image was inspected." if self._rows else "No image has a card."}</p>'
 
     def _rest(self, shown: set[int]) -> str:
         rest = [row for row in self._rows if row.error is None and row.number not in shown]

@@ -135,8 +135,9 @@ def colour(hue: float, saturation: float, value: float) -> Field:
 
 def muted(rng: Rng, low: float = 0.2, high: float = 0.9) -> Field:
     """Return a colour (3,) such as materials have: mostly grey to earthy, seldom strong."""
-    saturation = rng.beta(1.2, 4) if rng.random() < 0.75 else rng.uniform(0.35, 0.8)
-    return colour(rng.choice([rng.uniform(0.02, 0.14), rng.random()]), float(saturation), rng.uniform(low, high))
+    saturation = rng.beta(1.2, 6) if rng.random() < 0.85 else rng.uniform(0.3, 0.7)
+    hue = rng.uniform(0.02, 0.14) if rng.random() < 0.6 else rng.random()
+    return colour(float(hue), float(saturation), rng.uniform(low, high))
 
 
 def metal(rng: Rng) -> Field:

@@ -40,7 +40,7 @@ def draw_view(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> View:
     light = light - product.beta(1, 3) * 0.5 * (x * x + y * y) / 2
     for _ in range(int(instance.integers(0, 3)) if product.random() < 0.5 else 0):
         light = light * (1 - instance.uniform(0.05, 0.35) * _veil(instance, y, x))
-    balance = np.exp(product.normal(0, 0.06, 3) + instance.normal(0, 0.015, 3)).astype(np.float32)
+    balance = np.exp(product.normal(0, 0.045, 3) + instance.normal(0, 0.015, 3)).astype(np.float32)
     exposure = math.exp(product.normal(0, 0.14) + instance.normal(0, 0.06))
     coarse = np.clip(light, 0.15, 2)[..., None] * balance * np.float32(exposure)
     glare = np.zeros((rows, columns), np.float32)
@@ -81,7 +81,7 @@ def _lobe(instance: Rng, y: Field, x: Field) -> Field:
     """Return a reflection: an ellipse or a tube with soft flanks."""
     angle = instance.uniform(0, math.pi)
     dy, dx = y - instance.uniform(-1, 1), x - instance.uniform(-1.2, 1.2)
-    long, short = instance.uniform(0.2, 1.2), instance.uniform(0.08, 0.4)
+    long, short = instance.uniform(0.4, 1.4), instance.uniform(0.2, 0.7)
     along, across = math.cos(angle) * dx + math.sin(angle) * dy, math.cos(angle) * dy - math.sin(angle) * dx
     return np.asarray(np.exp(-((along / long) ** 2) - (across / short) ** 2), np.float32)
 

@@ -28,6 +28,7 @@ class NanoBackbone(nn.Module):
         self.encoder = encoder
         self.decoder: Any = decoder
         self.hidden_size: int = decoder.config.hidden_size
+        self.bf16_decoder = False  # training may use bf16 products in the decoder; scores are always made in fp32
         self.level_channels = tuple(encoder.stage_channels[stage] for stage in LEVEL_STAGES)
         self.projector = nn.Sequential(
             nn.LayerNorm(self.level_channels[-1]),
@@ -35,6 +36,12 @@ class NanoBackbone(nn.Module):
             nn.GELU(),
             nn.Linear(self.hidden_size, self.hidden_size),
         )
+
+    def train(self, mode: bool = True) -> "NanoBackbone":
+        """Train or not; the encoder stays in evaluation mode, its batch statistics belong to its weights."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
 
     @classmethod
     def from_config(cls, sizes: dict[str, Any]) -> "NanoBackbone":
@@ -79,15 +86,16 @@ class NanoBackbone(nn.Module):
         positions, next_position = positions_after(memory, mask)
         seen = mask if memory is None else torch.cat([memory.seen, mask], 1)
         cache = DynamicCache(memory.keys_values if memory else None)  # holds the tensors; growing makes new ones
-        hidden: Tensor = self.decoder(
-            inputs_embeds=embeddings,
-            attention_mask=seen.long(),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
+        with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=self.bf16_decoder):
+            hidden: Tensor = self.decoder(
+                inputs_embeds=embeddings,
+                attention_mask=seen.long(),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
         layers: Any = tuple((layer.keys, layer.values) for layer in cache.layers)  # type: ignore[union-attr]
-        return hidden, Memory(layers, seen, next_position)
+        return hidden.float(), Memory(layers, seen, next_position)
 
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """Tied output embeddings: (..., D) -> (..., V) in fp32."""

@@ -1,0 +1,127 @@
+"""Examples as the frozen encoder sees them, kept on disk: each picture is encoded once, however long the training.
+
+Shapes: C_l and (h_l, w_l) a pyramid level, (h, w) the finest, (c, c) the context grid, K types, S canvas side.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from genau.images import Letterbox
+from genau.model.context import Context
+from genau.model.modeling import GenAUModel
+from genau.processor import GenAUProcessor
+from genau.training.examples import Example, ExampleSource
+from genau.training.instructions import Facts, facts_of
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One example, ready for the mask head and the decoder."""
+
+    pyramid: tuple[Tensor, ...]  # (C_l, h_l, w_l), half precision
+    distance: Tensor  # (c, c)
+    self_distance: Tensor  # (c, c)
+    residual: Tensor  # (C, c, c), half precision
+    from_references: bool
+    content_hw: tuple[int, int]  # canvas pixels
+    targets: Mapping[str, Tensor]  # (h, w) bool by type
+    facts: Facts
+
+
+class EncodedExamples(Dataset[Encoded]):
+    """Encodes an example at its first use and reads it from `folder` afterwards."""
+
+    def __init__(self, source: ExampleSource, model: GenAUModel, processor: GenAUProcessor, folder: Path) -> None:
+        self.source, self.model, self.processor, self.folder = source, model, processor, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Encoded:
+        """Return one encoded example."""
+        path = self.folder / f"{index:06d}.safetensors"
+        if not path.is_file():
+            save(encode(self.source[index], self.model, self.processor), path)
+        return read(path)
+
+
+@torch.no_grad()
+def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> Encoded:
+    """Return what the frozen parts of the model see of an example."""
+    batch = processor.pictures([example.rgb])
+    pyramid = model.backbone.encode(batch["pixel_values"])
+    memory = None
+    if example.references:
+        good = processor.pictures(example.references)
+        memory = model.remember(good["pixel_values"], good["content_hw"])
+    context = model.compare(pyramid, batch["content_hw"], [memory])
+    finest = (pyramid[0].shape[-2], pyramid[0].shape[-1])
+    return Encoded(
+        tuple(level[0].half() for level in pyramid),
+        context.distance[0],
+        context.self_distance[0],
+        context.residual[0].half(),
+        memory is not None,
+        (int(batch["content_hw"][0, 0]), int(batch["content_hw"][0, 1])),
+        {name: target_cells(mask, processor.image_processor.size, finest) for name, mask in example.masks.items()},
+        facts_of(example),
+    )
+
+
+def target_cells(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]], size: int, grid_hw: tuple[int, int]) -> Tensor:
+    """Return (h, w) bool: cells of the finest grid with any defective pixel of (H, W), so that nothing is too small."""
+    canvas = Letterbox.of(mask, size).apply_mask(mask)
+    rows, columns = size // grid_hw[0], size // grid_hw[1]
+    return torch.from_numpy(canvas.reshape(grid_hw[0], rows, grid_hw[1], columns).any((1, 3)))
+
+
+def save(encoded: Encoded, path: Path) -> None:
+    """Write one encoded example; it appears whole or not at all."""
+    tensors = {f"level{number}": level for number, level in enumerate(encoded.pyramid)}
+    tensors |= {"distance": encoded.distance, "self_distance": encoded.self_distance, "residual": encoded.residual}
+    tensors |= {f"target:{name}": target for name, target in encoded.targets.items()}
+    rest = {"facts": asdict(encoded.facts), "content_hw": encoded.content_hw, "references": encoded.from_references}
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file({key: value.contiguous() for key, value in tensors.items()}, scratch, {"rest": json.dumps(rest)})
+    scratch.replace(path)
+
+
+def read(path: Path) -> Encoded:
+    """Read what `save` wrote."""
+    with safe_open(path, "pt") as stream:
+        rest = json.loads(stream.metadata()["rest"])
+        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a dict
+    levels = sorted(key for key in tensors if key.startswith("level"))
+    facts = Facts(**{**rest["facts"], "types": tuple(rest["facts"]["types"])})
+    return Encoded(
+        tuple(tensors[key] for key in levels),
+        tensors["distance"],
+        tensors["self_distance"],
+        tensors["residual"],
+        rest["references"],
+        (rest["content_hw"][0], rest["content_hw"][1]),
+        {key.removeprefix("target:"): value for key, value in tensors.items() if key.startswith("target:")},
+        facts,
+    )
+
+
+def stack_context(rows: Sequence[Encoded]) -> Context:
+    """Return the context of a batch."""
+    return Context(
+        torch.stack([row.distance for row in rows]),
+        torch.stack([row.self_distance for row in rows]),
+        torch.stack([row.residual for row in rows]).float(),
+        torch.tensor([row.from_references for row in rows]),
+    )

@@ -1,0 +1,115 @@
+"""From an example to questions and answers: general and by type, present and absent, in several phrasings.
+
+All facts in an answer follow from the masks: types, 3x3 location, severity.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genau.datasets.synthetic import DEFECT_TYPES
+from genau.prompts import DEFECT_WORD, NORMAL_WORD, NOTHING, Query, answer_text
+from genau.regions import find_regions, locations, severity
+from genau.training.examples import Example
+
+Rng = np.random.Generator
+NAMED_PRODUCT = 0.5  # share of questions that say what the part is
+NAMED_SYNONYM = 0.3
+DESCRIBED_TYPE = 0.5
+LOOK_ALIKE = 0.5  # share of absent types that resemble a present one: the hard negatives
+FORMS = 4
+# Annotated types that the engine does not paint -> the painted type whose causes and look-alikes they share.
+RELATED_TYPE = {"impurity": "contamination", "pitting": "pit"}
+NORMAL_APPEARANCE = "even surface without visible defects"
+NORMAL_ADVICE = "accept the part"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of one example, small enough to keep beside its features."""
+
+    product: str
+    types: tuple[str, ...]  # present, largest area first
+    location: str
+    severity: str
+    appearance: str  # of the largest
+
+    @property
+    def defective(self) -> bool:
+        """Whether any type is present."""
+        return bool(self.types)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One training question with its answer and the mask that it asks for."""
+
+    query: Query
+    form: int
+    answer: str
+    target: str | None  # type whose mask is wanted; None: the union of all
+    defective: bool  # whether what was asked for is there
+
+
+def facts_of(example: Example) -> Facts:
+    """Derive the facts of an example from its masks."""
+    if not example.masks:
+        return Facts(example.product, (), NOTHING, NOTHING, NORMAL_APPEARANCE)
+    union: NDArray[np.bool_] = np.logical_or.reduce(list(example.masks.values()))
+    types = tuple(sorted(example.masks, key=lambda name: -int(example.masks[name].sum())))
+    where = locations(find_regions(union)) if union.any() else NOTHING
+    return Facts(example.product, types, where, severity(float(union.mean())), example.appearances[types[0]])
+
+
+def ask(facts: Facts, rng: Rng, *, analysis: float, type_questions: bool = True) -> list[Question]:
+    """Return the general question and, for a defective part, one about a present and one about an absent type."""
+    product = facts.product if rng.random() < NAMED_PRODUCT else None
+    lines = analysis_lines(facts, rng) if rng.random() < analysis else None
+    word = DEFECT_WORD if facts.defective else NORMAL_WORD
+    general = Question(
+        Query(product=product), int(rng.integers(FORMS)), answer_text(word, lines), None, facts.defective
+    )
+    if not type_questions:
+        return [general]
+    questions = [general]
+    if facts.types:
+        questions.append(_about(str(rng.choice(facts.types)), facts, product, rng))
+    if not facts.types or rng.random() < 0.5 or len(questions) == 2:
+        questions.append(_about(absent_type(facts.types, rng), facts, product, rng))
+    return questions
+
+
+def _about(name: str, facts: Facts, product: str | None, rng: Rng) -> Question:
+    info = DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+    asked = name
+    if info and name in DEFECT_TYPES and rng.random() < NAMED_SYNONYM:
+        asked = str(rng.choice(info.synonyms))
+    description = info.description if info and rng.random() < DESCRIBED_TYPE else None
+    present = name in facts.types
+    answer = answer_text(DEFECT_WORD if present else NORMAL_WORD)
+    return Question(Query(asked, description, product), int(rng.integers(FORMS)), answer, name, present)
+
+
+def absent_type(present: tuple[str, ...], rng: Rng) -> str:
+    """Draw a type that is not there, half of the time one that resembles a present one."""
+    taken = {RELATED_TYPE.get(name, name) for name in present} | set(present)
+    alike = [other for name in taken if name in DEFECT_TYPES for other in DEFECT_TYPES[name].look_alikes]
+    hard = sorted(set(alike) - taken)
+    if hard and rng.random() < LOOK_ALIKE:
+        return str(rng.choice(hard))
+    return str(rng.choice(sorted(set(DEFECT_TYPES) - taken)))
+
+
+def analysis_lines(facts: Facts, rng: Rng) -> Mapping[str, str]:
+    """Return the lines of an analysis after the verdict."""
+    lines = {"Types": ", ".join(facts.types) or NOTHING, "Location": facts.location, "Appearance": facts.appearance}
+    lines["Severity"] = facts.severity
+    if not facts.defective:
+        return lines | {"Likely cause": NOTHING, "Recommendation": NORMAL_ADVICE}
+    info = DEFECT_TYPES[RELATED_TYPE.get(facts.types[0], facts.types[0])]
+    return lines | {
+        "Likely cause": str(rng.choice(info.causes)),
+        "Recommendation": str(rng.choice(info.recommendations)),
+    }

@@ -1,0 +1,144 @@
+"""One training run: settings in, a checkpoint folder in both forms out."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, TrainingArguments, set_seed
+
+from genau import checkpoints, datasets, weights
+from genau.datasets.synthetic import DEFECT_TYPES
+from genau.errors import UsageError
+from genau.model.modeling import GenAUModel
+from genau.processor import GenAUProcessor, LetterboxImageProcessor
+from genau.training.batches import BatchMaker
+from genau.training.examples import ExampleSource
+from genau.training.features import EncodedExamples
+from genau.training.settings import TrainSettings
+from genau.training.trainer import JointTrainer
+
+log = logging.getLogger(__name__)
+
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ENCODING = 1  # raise it when examples or features change, so that old caches are not read
+
+
+def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
+    """Train, and return the folder with `adapter/` and, after a joint stage, `merged/`.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is not asked for, or there is nothing to resume.
+    """
+    last = _last_checkpoint(output)
+    if last and not resume:
+        raise UsageError(f"{output} holds a run already. Go on with --resume, or choose another folder with -o.")
+    if resume and not last:
+        raise UsageError(f"There is nothing to resume in {output}. Leave --resume out to start.")
+    set_seed(settings.seed)
+    model, processor = starting_point(settings)
+    samples = [sample for folder in settings.real for sample in datasets.read(folder, "manifest")]
+    source = ExampleSource(
+        settings.examples,
+        samples,
+        synthetic=settings.synthetic,
+        references=settings.references,
+        seed=settings.seed,
+    )
+    examples = EncodedExamples(source, model, processor, settings.cache / _cache_name(settings))
+    freeze(model, settings)
+    joint = settings.stage == "joint"
+    model.backbone.bf16_decoder = settings.bf16_decoder and joint
+    trainer = JointTrainer(
+        settings,
+        processor,
+        model=model,
+        args=training_arguments(settings, output),
+        train_dataset=examples,
+        data_collator=BatchMaker(processor, joint, settings.analysis),
+    )
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return finish(trainer, samples, output)
+
+
+def starting_point(settings: TrainSettings) -> tuple[GenAUModel, GenAUProcessor]:
+    """Return the model and processor that a run starts from, with LoRA for a joint stage."""
+    if settings.start:
+        checkpoint = checkpoints.load(settings.start, merge=False)
+        model, processor = checkpoint.model, checkpoint.processor
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(weights.ensure_base() / "tokenizer", local_files_only=True)
+        processor = GenAUProcessor(LetterboxImageProcessor(), tokenizer)
+        model = checkpoints.untrained(processor)
+    if settings.stage == "joint" and not hasattr(model.backbone.decoder, "peft_config"):
+        from peft import LoraConfig, get_peft_model
+
+        lora = LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=2 * settings.lora_rank,
+            lora_dropout=settings.lora_dropout,
+            target_modules=LORA_TARGETS,
+        )
+        model.backbone.decoder = get_peft_model(model.backbone.decoder, lora)
+    return model, processor
+
+
+def freeze(model: GenAUModel, settings: TrainSettings) -> None:
+    """Leave trainable: the head; in a joint stage also projector, query tokens, context token and LoRA."""
+    wanted = ("mask_head.",)
+    if settings.stage == "joint":
+        wanted += ("seg_tokens.", "context_token.", "backbone.projector.")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.startswith(wanted) or (settings.stage == "joint" and "lora_" in name)
+
+
+def training_arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
+    """Translate our settings into the framework's."""
+    return TrainingArguments(
+        output_dir=str(output),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(settings.warmup * settings.steps),
+        max_grad_norm=1.0,
+        logging_steps=settings.log_every,
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        seed=settings.seed,
+        dataloader_num_workers=settings.workers,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) -> Path:
+    """Write the trained model in both forms, with what it now knows in its config, and the log beside it."""
+    settings, model = trainer.settings, trainer.model
+    model.config.trained_products = tuple(sorted({*model.config.trained_products, *(s.product for s in samples)}))
+    if settings.stage == "joint":
+        real_types = {name for sample in samples for name in sample.types}
+        model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
+        model.config.writes_analysis = settings.analysis > 0
+    checkpoints.save_adapter(output / "adapter", model, trainer.processor)
+    (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
+    (output / "settings.json").write_text(settings.model_dump_json(indent=1))
+    if settings.stage == "joint":
+        merged = checkpoints.load(output / "adapter")
+        checkpoints.save_merged(output / "merged", merged.model, merged.processor)
+    return output
+
+
+def _last_checkpoint(output: Path) -> Path | None:
+    found = [path for path in output.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _cache_name(settings: TrainSettings) -> str:
+    """Name the cache by all that decides which examples there are and how they are encoded."""
+    facts = [settings.seed, settings.synthetic, settings.references, [path.name for path in settings.real], ENCODING]
+    text = json.dumps([*facts, weights.fingerprint()], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
