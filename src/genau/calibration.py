@@ -37,7 +37,7 @@ class Thresholds:
         """
         try:
             return cls(**json.loads(path.read_text()))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError, UsageError) as error:  # not UTF-8, not JSON, not these fields, out of range
             raise CheckpointError(f"{path} is damaged ({error}). Restore it from the checkpoint's origin.") from error
 
 

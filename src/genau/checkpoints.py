@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from genau import weights
 from genau.calibration import THRESHOLDS_FILE, Thresholds
@@ -26,6 +28,7 @@ from genau.processor import GenAUProcessor
 PRETRAINED = Path(__file__).parent / "pretrained"  # our own weights, inside the package
 OWN_FILE = "genau.safetensors"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_FILE = "adapter_model.safetensors"  # peft's name
 BASE_PREFIXES = ("backbone.encoder.", "backbone.decoder.")
 
 
@@ -45,7 +48,7 @@ def resolve(name: str | Path) -> Path:
     Raises:
         UsageError: neither; the message suggests what may be meant.
     """
-    shipped = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+    shipped = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
     if str(name) in shipped:
         return PRETRAINED / str(name)
     folder = Path(name).expanduser()
@@ -53,9 +56,10 @@ def resolve(name: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise UsageError(f"{folder} holds no config.json. Give a folder that `genau train` wrote.")
+    names = ", ".join(shipped) or "this copy has none"
     raise UsageError(
-        f"There is no model {str(name)!r}: it is neither a shipped one ({', '.join(shipped)}) nor a folder."
-        f"{suggest(str(name), shipped)}"
+        f"There is no model {str(name)!r}: it is neither a shipped one ({names}) nor a folder that `genau train` "
+        f"wrote.{suggest(str(name), shipped)}"
     )
 
 
@@ -68,15 +72,17 @@ def load(name: str | Path, *, merge: bool = True) -> Checkpoint:
         UsageError: no such model. CheckpointError: files missing or for another base. WeightsError: no base.
     """
     folder = resolve(name)
+    register_with_transformers()
     try:
+        for file in sorted(folder.glob("*.json")):
+            json.loads(file.read_text(encoding="utf-8"))  # the tokenizer's own complaint is no exception to catch
         config = GenAUConfig.from_pretrained(folder)
         processor = GenAUProcessor.from_pretrained(folder)
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is not a complete checkpoint ({error}). Save or copy it again.") from error
-    if (folder / OWN_FILE).is_file():
-        model = _load_adapter(folder, config, merge=merge)
-    else:
-        model = GenAUModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        own = (folder / OWN_FILE).is_file()
+        model = _load_adapter(folder, config, merge=merge) if own else _load_merged(folder)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder} is not a complete checkpoint ({reason}). Save or copy it again.") from error
     model.eval()
     thresholds_file = folder / THRESHOLDS_FILE
     thresholds = Thresholds.load(thresholds_file) if thresholds_file.is_file() else Thresholds()
@@ -93,19 +99,60 @@ def _load_adapter(folder: Path, config: GenAUConfig, *, merge: bool) -> GenAUMod
         )
     model = GenAUModel(config, NanoBackbone.from_base(weights.ensure_base()))
     own = {key: value.float() for key, value in load_file(folder / OWN_FILE).items()}
-    missing, unexpected = model.load_state_dict(own, strict=False)
-    missing = [key for key in missing if not key.startswith(BASE_PREFIXES)]
-    if missing or unexpected:
-        raise CheckpointError(
-            f"{folder / OWN_FILE} does not fit its config.json: missing {missing[:3]}, unexpected {unexpected[:3]}. "
-            "Both must come from the same `genau train` run."
-        )
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    _refuse_misfits(
+        folder / OWN_FILE,
+        missing=[key for key in expected if key not in own and not key.startswith(BASE_PREFIXES)],
+        unexpected=[key for key in own if key not in expected],
+        resized=[key for key in own if key in expected and own[key].shape != expected[key]],
+    )
+    model.load_state_dict(own, strict=False)
+    with safe_open(folder / OWN_FILE, "pt") as file:
+        has_lora = (file.metadata() or {}).get("lora") == "yes"
+    if has_lora and not (folder / ADAPTER_FOLDER / ADAPTER_FILE).is_file():
+        raise CheckpointError(f"{folder} lacks {ADAPTER_FOLDER}/{ADAPTER_FILE}, its decoder's LoRA. Copy all of it.")
     if (folder / ADAPTER_FOLDER).is_dir():
         decoder: Any = PeftModel.from_pretrained(
             model.backbone.decoder, folder / ADAPTER_FOLDER, is_trainable=not merge, local_files_only=True
         )
         model.backbone.decoder = decoder.merge_and_unload() if merge else decoder
     return model
+
+
+def _load_merged(folder: Path) -> GenAUModel:
+    options: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32, "use_safetensors": True}
+    options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # reported below, in our words
+    loaded: Any = GenAUModel.from_pretrained(folder, **options)
+    model: GenAUModel = loaded[0]
+    found: dict[str, Any] = loaded[1]
+    _refuse_misfits(
+        folder,
+        missing=sorted(found["missing_keys"]),
+        unexpected=sorted(found["unexpected_keys"]),
+        resized=sorted(str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]),
+    )
+    return model
+
+
+def _refuse_misfits(where: Path, *, missing: list[str], unexpected: list[str], resized: list[str]) -> None:
+    """Raise CheckpointError where weights and configuration are not of one model; never fill in random ones."""
+    kinds = {"missing": missing, "unexpected": unexpected, "of another size": resized}
+    said = [
+        f"{len(keys)} tensor{'s' if len(keys) > 1 else ''} {kind} ({', '.join(keys[:3])})"
+        for kind, keys in kinds.items()
+        if keys
+    ]
+    if said:
+        raise CheckpointError(
+            f"{where} does not fit its config.json: {'; '.join(said)}. Both must come from the same `genau train` run."
+        )
+
+
+def register_with_transformers() -> None:
+    """Make transformers' Auto classes know `model_type` genau; done again it does nothing."""
+    AutoConfig.register(GenAUConfig.model_type, GenAUConfig, exist_ok=True)
+    AutoModel.register(GenAUConfig, GenAUModel, exist_ok=True)
+    AutoProcessor.register(GenAUConfig, GenAUProcessor, exist_ok=True)
 
 
 def own_state(model: GenAUModel, *, encoder: bool = False) -> dict[str, Tensor]:
@@ -120,9 +167,11 @@ def save_adapter(
     """Write the adapter form; LoRA is written if the decoder carries it. Lengths and dtypes are kept."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in own_state(model).items()}, folder / OWN_FILE)
     decoder = model.backbone.decoder
-    if hasattr(decoder, "peft_config"):
+    has_lora = hasattr(decoder, "peft_config")
+    own = {key: value.contiguous() for key, value in own_state(model).items()}
+    save_file(own, folder / OWN_FILE, metadata={"format": "pt", "lora": "yes" if has_lora else "no"})
+    if has_lora:
         decoder.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
         (folder / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)  # peft's empty card; ours is one level up
     _save_rest(folder, model, processor, thresholds)
@@ -143,6 +192,7 @@ def save_merged(
 
 
 def _save_rest(folder: Path, model: GenAUModel, processor: GenAUProcessor, thresholds: Thresholds | None) -> None:
+    register_with_transformers()
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
     (thresholds or Thresholds()).save(folder / THRESHOLDS_FILE)

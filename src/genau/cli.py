@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 finished but some images failed, 4 a ga
 Results go to stdout, everything else to stderr. Heavy modules are imported inside the verbs.
 """
 
+import io
 import json
 import logging
 import sys
@@ -57,34 +58,35 @@ def inspect(
     fail_on_defect: Annotated[bool, typer.Option("--fail-on-defect", help="Exit with 4 if any part is bad.")] = False,
 ) -> None:
     """Inspect pictures: score, verdict, map, typed defects and words for each."""
-    from genau.arguments import check_types, parse_types
+    from genau.arguments import check_product, check_types, parse_types
     from genau.calibration import check_threshold
     from genau.paths import find_pictures
 
     asked = check_types(parse_types(types)) if types is not None else None
     if threshold is not None:
         check_threshold(threshold)
+    check_product(product)
     pictures = find_pictures(paths)
     references = [path for path, _ in find_pictures(reference)] if reference else None
 
     from genau.inspector import Inspector
     from genau.report import RunWriter
 
+    results = Inspector.from_pretrained(model, device).inspect_many(
+        [path for path, _ in pictures],
+        batch_size=batch_size,
+        product=product,
+        types=asked,
+        references=references,
+        roi=roi,
+        analysis=analysis,
+        threshold=threshold,
+    )
+    # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
     shown = {name: str(value) for name, value in settings.items() if value}
     writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
     with _closing(writer):
-        inspector = Inspector.from_pretrained(model, device)
-        results = inspector.inspect_many(
-            [path for path, _ in pictures],
-            batch_size=batch_size,
-            product=product,
-            types=asked,
-            references=inspector.remember(references) if references else None,
-            roi=roi,
-            analysis=analysis,
-            threshold=threshold,
-        )
         counts = {"normal": 0, "defect": 0, "unreadable": 0}
         with _progress(len(pictures), "Inspecting") as step:
             for (_, relative), result in zip(pictures, results, strict=True):
@@ -96,16 +98,14 @@ def inspect(
     _say(", ".join(f"{number} {name}" for name, number in counts.items() if number))
     if output:
         _say(f"Report: {output / 'report.html'}")
-    if counts["unreadable"]:
-        raise typer.Exit(EXIT_SOME_FAILED)
-    if fail_on_defect and counts["defect"]:
-        raise typer.Exit(EXIT_GATE)
+    if counts["unreadable"] or (fail_on_defect and counts["defect"]):
+        raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
 
 
 def _line(result: "Inspection") -> str:
     """Return one line of the table on a terminal."""
     if result.error is not None:
-        return f"unreadable   -     {result.image}: {result.error}"
+        return f"unreadable   -     {'' if result.image in result.error else f'{result.image}: '}{result.error}"
     found = "; ".join(f"{d.type} {d.location} ({d.area_fraction:.2%})" for d in result.defects[:3])
     more = f"; and {len(result.defects) - 3} more" if len(result.defects) > 3 else ""
     return f"{result.verdict:<10} {result.pred_score:.3f}  {result.image}{'  ' if found else ''}{found}{more}"
@@ -119,7 +119,8 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
 ) -> None:
     """Train a model jointly on language and segmentation, and save it in both checkpoint forms."""
-    from genau.training.run import load_settings, run
+    from genau.training.run import run
+    from genau.training.settings import load_settings
 
     settings = load_settings(config, change or [])
     typer.echo(run(settings, output or Path("runs") / config.stem, resume=resume))
@@ -128,7 +129,7 @@ def train(
 @app.command()
 def info(model: Annotated[str, typer.Argument(help="A shipped model or a folder.")] = "nano") -> None:
     """Say what a model is: parts, sizes, thresholds, and what it was trained for."""
-    from genau.checkpoints import describe
+    from genau.passport import describe
 
     typer.echo(json.dumps(describe(model), indent=2, ensure_ascii=False))
 
@@ -222,6 +223,9 @@ def _quiet_libraries() -> None:
 def main() -> None:
     """Run the command line; expected errors become a message and an exit code, our own bugs a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):  # a file name that is no UTF-8 must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _quiet_libraries()
     try:
         app()

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from genau import checkpoints
-from genau.arguments import Types, check_device, check_types, read_roi
+from genau.arguments import Types, check_device, check_product, check_types, load_roi, picture_sources, read_roi
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
 from genau.images import Letterbox, Picture
@@ -26,7 +26,7 @@ from genau.model.backbones import Memory
 from genau.model.context import ContextMemory
 from genau.model.modeling import GenAUModel, Seen
 from genau.prompts import DEFECT_WORD, NORMAL_WORD, NOTHING, Query
-from genau.reading import ImageSource, read_picture, source_name
+from genau.reading import ImageSource, read_picture
 from genau.regions import locations, severity
 from genau.results import Analysis, Inspection, Verdict
 from genau.writer import AnalysisWriter
@@ -34,6 +34,7 @@ from genau.writer import AnalysisWriter
 QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
 PICTURES_AT_ONCE = 8
 NOT_LOCALISED = "not localised"
+References = ContextMemory | ImageSource | Sequence[ImageSource]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,28 +70,26 @@ class Inspector:
         check_device(device)
         return cls(checkpoints.load(name), device)
 
-    def remember(self, references: Iterable[ImageSource]) -> ContextMemory:
-        """Return the memory of good parts, to be passed to `see` and `inspect` again and again.
+    def remember(self, references: ImageSource | Iterable[ImageSource]) -> ContextMemory:
+        """Return the memory of good parts (pictures, or one folder of them), to be passed to `see` again and again.
 
         Raises:
             ImageError: a reference cannot be read; nothing is inspected against half of the references.
         """
         memories = []
-        sources = iter(references)
+        sources = iter(picture_sources(references))
         while chunk := list(islice(sources, PICTURES_AT_ONCE)):
-            batch = self.processor.pictures([read_picture(source).rgb for source in chunk])
+            batch = self.processor.pictures([_read_reference(source).rgb for source in chunk])
             with torch.inference_mode():
                 memories.append(self.model.remember(*(batch[key].to(self.device) for key in batch)))
         if not memories:
-            raise UsageError(
-                "No reference pictures were given. Give at least one picture of a good part, or none at all."
-            )
+            raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
         return ContextMemory(torch.cat([m.patches for m in memories]), sum(m.pictures for m in memories))
 
     def see(
         self,
         image: ImageSource | Picture,
-        references: ContextMemory | Sequence[ImageSource] | None = None,
+        references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
     ) -> SeenImage:
         """Look at one picture, compare it with its context, and let the decoder read it.
@@ -121,7 +120,7 @@ class Inspector:
         Raises:
             UsageError: an empty, repeated or overlong name, a threshold outside [0, 1].
         """
-        return self._ask([seen], product, check_types(types), analysis, threshold)[0]
+        return self._ask([seen], check_product(product), check_types(types), analysis, threshold)[0]
 
     def inspect(
         self,
@@ -129,7 +128,7 @@ class Inspector:
         *,
         product: str | None = None,
         types: Types | None = None,
-        references: ContextMemory | Sequence[ImageSource] | None = None,
+        references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = True,
         threshold: float | None = None,
@@ -140,31 +139,40 @@ class Inspector:
 
     def inspect_many(
         self,
-        images: Iterable[ImageSource],
+        images: ImageSource | Iterable[ImageSource],
         *,
         batch_size: int = PICTURES_AT_ONCE,
         product: str | None = None,
         types: Types | None = None,
-        references: ContextMemory | Sequence[ImageSource] | None = None,
+        references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = False,
         threshold: float | None = None,
     ) -> Iterator[Inspection]:
-        """Inspect pictures in batches; yields one `Inspection` per picture, in order.
+        """Inspect pictures, or all of one folder, in batches; yields one `Inspection` per picture, in order.
 
         A picture that cannot be read is yielded with its `error` set and an unreadable verdict, and the others go on.
-        """
-        asked, memory = check_types(types), self._memory(references)
-        sources = iter(images)
-        while chunk := list(islice(sources, batch_size)):
-            rows: list[Picture | Inspection] = [_read_or_fail(source) for source in chunk]
-            rows = [_fits(row, roi) for row in rows]
-            pictures = [row for row in rows if isinstance(row, Picture)]
-            seen = self._see(pictures, memory, roi) if pictures else []
-            done = iter(self._ask(seen, product, asked, analysis, threshold) if seen else [])
-            yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
 
-    def _memory(self, references: ContextMemory | Sequence[ImageSource] | None) -> ContextMemory | None:
+        Raises:
+            UsageError, ImageError: as `see` and `ask`, of all but the pictures, and before the first of them is read.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
+        asked, part, mask = check_types(types), check_product(product), None if roi is None else load_roi(roi)
+        check_threshold(self.thresholds.image if threshold is None else threshold)
+        sources, memory = iter(picture_sources(images)), self._memory(references)
+
+        def batches() -> Iterator[Inspection]:
+            while chunk := list(islice(sources, batch_size)):
+                rows = [_fits(_read_or_fail(source), mask) for source in chunk]
+                pictures = [row for row in rows if isinstance(row, Picture)]
+                seen = self._see(pictures, memory, mask) if pictures else []
+                done = iter(self._ask(seen, part, asked, analysis, threshold) if seen else [])
+                yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
+
+        return batches()
+
+    def _memory(self, references: References | None) -> ContextMemory | None:
         return references if isinstance(references, ContextMemory | None) else self.remember(references)
 
     @cached_property
@@ -266,15 +274,21 @@ class Inspector:
         return self._writer.write(memory, DEFECT_WORD if defective else NORMAL_WORD, known, choices)
 
 
+def _read_reference(source: ImageSource) -> Picture:
+    try:
+        return read_picture(source)
+    except ImageError as error:
+        raise ImageError(f"A reference cannot be used: {error}") from error
+
+
 def _read_or_fail(source: ImageSource) -> Picture | Inspection:
     try:
         return read_picture(source)
     except ImageError as error:
-        name = source_name(source) if isinstance(source, str | Path | bytes) else "<array>"
-        return Inspection.failed(name, str(error))
+        return Inspection.failed(str(source) if isinstance(source, str | Path) else "<picture>", str(error))
 
 
-def _fits(row: Picture | Inspection, roi: str | Path | NDArray[np.bool_] | None) -> Picture | Inspection:
+def _fits(row: Picture | Inspection, roi: NDArray[np.bool_] | None) -> Picture | Inspection:
     """Turn a picture that the region of interest does not fit into a failed row."""
     if roi is None or isinstance(row, Inspection):
         return row

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,13 @@ def judge(
     `verdict` is defect if and only if `pred_score >= thresholds.image`; a part judged normal has an empty mask.
     """
     verdict = decide(general.pred_score, thresholds.image)
+    if verdict is Verdict.UNREADABLE:
+        reason = f"The model's score of this picture is {general.pred_score}, not a number in [0, 1]. Check the model."
+        failed = Inspection.failed(picture.name, reason)
+        return Judged(replace(failed, width=picture.width, height=picture.height), [])
     anomaly_map = to_original(general.margin, letterbox, roi)
-    regions = find_regions(anomaly_map >= thresholds.pixel) if verdict is Verdict.DEFECT else []
+    inspected = np.ones_like(anomaly_map, np.bool_) if roi is None else roi  # even where a threshold of 0 is reached
+    regions = find_regions((anomaly_map >= thresholds.pixel) & inspected) if verdict is Verdict.DEFECT else []
     mask = keep_regions(regions, (picture.height, picture.width))
     means: dict[str, list[float]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -54,7 +59,7 @@ def judge(
         if regions and reply.pred_score >= thresholds.type:
             type_map = to_original(reply.margin, letterbox, roi)
             means[name] = [float(type_map[region.box_yx][region.inside].mean()) for region in regions]
-            masks[name] = type_map >= thresholds.pixel
+            masks[name] = (type_map >= thresholds.pixel) & inspected
     text_verdict = decide(general.text_score, 0.5)
     inspection = Inspection(
         image=picture.name,

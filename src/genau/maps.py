@@ -18,7 +18,7 @@ def to_original(
     Padding neither is drawn nor bleeds in. Outside the region of interest (H, W), where given, the map is 0.
     """
     inside = letterbox.valid_cells((margin.shape[0], margin.shape[1])).astype(np.float32)
-    probability = expit(margin.astype(np.float32)) * inside
+    probability = np.where(inside > 0, expit(margin.astype(np.float32)), np.float32(0))
     weight = ndimage.gaussian_filter(inside, SMOOTHING_CELLS)
     smooth = ndimage.gaussian_filter(probability, SMOOTHING_CELLS) / np.maximum(weight, 1e-6)
     drawn = letterbox.back(np.clip(smooth, 0, 1).astype(np.float32))
@@ -29,5 +29,6 @@ def roi_cells(roi: NDArray[np.bool_], letterbox: Letterbox, grid_hw: tuple[int, 
     """Return (h, w): the cells of the finest grid that hold any pixel of the region of interest (H, W)."""
     canvas = letterbox.apply_mask(roi)
     rows, columns = (letterbox.size // cells for cells in grid_hw)
-    cells: NDArray[np.bool_] = canvas.reshape(grid_hw[0], rows, grid_hw[1], columns).any((1, 3))
+    blocks = canvas.reshape(grid_hw[0], rows, grid_hw[1], columns)
+    cells: NDArray[np.bool_] = np.any(blocks, axis=(1, 3))
     return cells & letterbox.valid_cells(grid_hw)

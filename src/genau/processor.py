@@ -73,7 +73,7 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
     @classmethod
     def _get_arguments_from_pretrained(
         cls,
-        folder: str,
+        pretrained_model_name_or_path: str,
         processor_dict: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> list[Any]:
@@ -81,7 +81,10 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
         kwargs = {key: value for key, value in kwargs.items() if key not in {"trust_remote_code", "subfolder"}}
         settings = dict((processor_dict or {}).get("image_processor", {}))
         settings = {key: settings[key] for key in ("size", "mean", "scale") if key in settings}
-        return [LetterboxImageProcessor(**settings), AutoTokenizer.from_pretrained(folder, **kwargs)]
+        return [
+            LetterboxImageProcessor(**settings),
+            AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs),
+        ]
 
     def token_ids(self) -> dict[str, int]:
         """Return the ids that the model's configuration must hold.
@@ -107,14 +110,16 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
                     f"{span.text[:30]!r}… has {len(span.text)} characters; a product, type or description may have "
                     f"{MAX_NAME_CHARACTERS}. Shorten it."
                 )
-            # What a user wrote is split into plain pieces, so that "<|im_start|>" in a name stays text.
-            options = {"add_special_tokens": False, "split_special_tokens": not span.trusted}
-            ids += self.tokenizer(span.text, **options).input_ids
+            if span.trusted:
+                ids += self.tokenizer(span.text, add_special_tokens=False).input_ids
+            else:
+                ids += self.encode_text(span.text)
         return ids
 
     def encode_text(self, text: str) -> list[int]:
-        """Return the ids of plain text of our own making, without control tokens."""
-        return self._encode([Span(text, trusted=True)])
+        """Return the ids of plain text: what looks like a control token, as "<|im_start|>" in a name, stays text."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+        return ids
 
     def instruction_ids(self) -> Tensor:
         """Return the fixed instruction (1, T0), up to where the picture begins."""
@@ -127,7 +132,8 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
         """Pictures (H, W, 3) -> `pixel_values` (B, 3, S, S), `content_hw` (B, 2)."""
-        return self.image_processor(pictures)
+        tensors: dict[str, Tensor] = self.image_processor(pictures)
+        return tensors
 
     def questions(
         self, queries: Sequence[Query], answers: Sequence[str] | None = None, forms: Sequence[int] | None = None
@@ -143,7 +149,8 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
             spans = question_spans(query, forms[number] if forms else 0)
             ids = self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])
             verdict_at.append(len(ids) - 1)
-            answer = self._encode([Span(answers[number]), Span(chat.end_of_turn)]) if answers else []
+            # An answer holds the data's names of types, so it is as little trusted as a question.
+            answer = [*self.encode_text(answers[number]), *self._encode([Span(chat.end_of_turn)])] if answers else []
             rows.append(ids + answer[:-1])
             labels.append([IGNORED_LABEL] * (len(ids) - 1) + answer)
         length = max(len(row) for row in rows)

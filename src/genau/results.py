@@ -90,14 +90,16 @@ class Inspection:
     def __post_init__(self) -> None:
         """Refuse records that contradict themselves."""
         if self.error is not None:
+            if self.verdict is not Verdict.UNREADABLE:
+                raise ValueError(f"verdict={self.verdict} stands beside the error {self.error!r}; use unreadable.")
             return
         for name in ("pred_score", "map_score", "text_score"):
             value = getattr(self, name)
             if not (math.isnan(value) or 0 <= value <= 1):
                 raise ValueError(f"{name}={value} is not in [0, 1].")
-        if self.verdict is not Verdict.UNREADABLE and (self.pred_score >= self.threshold) != (
-            self.verdict is Verdict.DEFECT
-        ):
+        follows = self.verdict is (Verdict.DEFECT if self.pred_score >= self.threshold else Verdict.NORMAL)
+        undefined = math.isnan(self.pred_score) or math.isnan(self.threshold)
+        if self.verdict is not Verdict.UNREADABLE and (undefined or not follows):
             raise ValueError(f"verdict={self.verdict} does not follow from {self.pred_score} and {self.threshold}.")
         for name in ("picture", "anomaly_map", "pred_mask"):
             shape = getattr(self, name).shape[:2]

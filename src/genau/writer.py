@@ -49,11 +49,11 @@ class AnalysisWriter:
 
     def __init__(self, model: GenAUModel, processor: GenAUProcessor) -> None:
         self.model, self.processor = model, processor
-        vocabulary = model.get_input_embeddings().num_embeddings
+        vocabulary: Any = model.get_input_embeddings().num_embeddings
         end = CHAT_FORMATS[processor.chat_format].end_of_turn
         self.end_id: int = processor.tokenizer.convert_tokens_to_ids(end)
         self.table: Any = from_tokenizer(processor.tokenizer, n_vocab=len(processor.tokenizer), eos_token=self.end_id)
-        self.vocabulary = vocabulary
+        self.vocabulary = int(vocabulary)
         self.bitmask = allocate_token_bitmask(1, len(processor.tokenizer))
 
     @torch.inference_mode()
@@ -76,16 +76,30 @@ class AnalysisWriter:
         free = 0
         hidden = torch.empty(0)
         while free < MAX_FREE_TOKENS and not matcher.is_stopped():
-            step = matcher.compute_ff_tokens()  # the verdict word is forced, so the first step needs no hidden state
+            step = self._plain(matcher.compute_ff_tokens())  # the first is never empty: the verdict word is forced
             if not step:
                 step = [self._choose(matcher, hidden)]
                 free += 1
-            if self.end_id in step:
-                break
+                if step == [self.end_id]:
+                    break
             matcher.consume_tokens(step)
             ids += step
             hidden, memory = self._read(step, memory)
-        return parse_analysis("Verdict:" + self.processor.tokenizer.decode(ids))
+        # Cleaned-up spaces would change a name that is given, such as "it 's".
+        said = self.processor.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return parse_analysis("Verdict:" + said)
+
+    def _plain(self, ids: list[int]) -> list[int]:
+        """Spell control tokens out: in forced text they can only stem from the name of a type."""
+        tokenizer = self.processor.tokenizer
+        if not set(ids) & set(tokenizer.all_special_ids):
+            return ids
+        plain: list[int] = tokenizer(
+            tokenizer.decode(ids, clean_up_tokenization_spaces=False),
+            add_special_tokens=False,
+            split_special_tokens=True,
+        ).input_ids
+        return plain
 
     def _read(self, ids: list[int], memory: Memory) -> tuple[Tensor, Memory]:
         words = torch.tensor([ids], device=memory.seen.device)

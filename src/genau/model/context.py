@@ -9,6 +9,7 @@ A hard nearest-k gives the same ranking (docs/log.md), but its residual jumps wh
 picture alone and the same picture in a batch would differ.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def soft_nearest(
         total = affinity.logsumexp(1)  # (p,)
         known = total.isfinite()
         weights = torch.where(known[:, None], affinity - total[:, None], -torch.inf).exp()
-        distances.append(torch.where(known, -temperature * (total - torch.tensor(count).log()), 0.0))
+        distances.append(torch.where(known, -temperature * (total - math.log(count)), 0.0))
         residuals.append(torch.where(known[:, None], chunk - weights @ memory, 0.0))
     return torch.cat(distances), torch.cat(residuals)
 

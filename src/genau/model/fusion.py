@@ -18,8 +18,9 @@ def valid_cells(content_hw: Tensor, canvas: int, grid_hw: tuple[int, int]) -> Te
     """
     inside = []
     for axis in (0, 1):
-        centres = (torch.arange(grid_hw[axis], device=content_hw.device) + 0.5) * (canvas / grid_hw[axis])
-        covered = centres < content_hw[:, axis, None]
+        # (i + 0.5) * canvas / grid < content, in integers: a centre on the edge must fall as in images.Letterbox.
+        centres = (2 * torch.arange(grid_hw[axis], device=content_hw.device) + 1) * canvas
+        covered = centres < 2 * grid_hw[axis] * content_hw[:, axis, None]
         covered[:, 0] = True
         inside.append(covered)
     return inside[0][:, :, None] & inside[1][:, None, :]
@@ -35,10 +36,12 @@ def read_out(margin: Tensor, valid: Tensor, fractions: Sequence[float]) -> Tenso
     count = valid.flatten(1).sum(1)  # (Q,)
     largest = max(1, math.ceil(max(fractions) * cells.shape[1]))
     top = cells.topk(largest, dim=1).values
-    running = top.masked_fill(top.isinf(), 0.0).cumsum(1)
+    padding = torch.arange(largest, device=cells.device) >= count[:, None]  # by rank: a margin may be infinite itself
+    running = top.masked_fill(padding, 0.0).cumsum(1)
     means = []
     for fraction in fractions:
-        kept = (fraction * count).ceil().long().clamp_min(1)  # (Q,)
+        # In fp32, 0.002 * 1500 is above 3 and would take a fourth cell.
+        kept = (fraction * count.double()).ceil().long().clamp_min(1)  # (Q,)
         means.append(running.gather(1, kept[:, None] - 1)[:, 0] / kept)
     return torch.stack(means).mean(0)
 

@@ -82,7 +82,11 @@ class GenAUModel(PreTrainedModel):
 
     def remember(self, pixel_values: Tensor, content_hw: Tensor) -> ContextMemory:
         """Return the memory of reference pictures of good parts: (R, 3, S, S), content (R, 2) in canvas pixels."""
-        patches = self._patches(self.backbone.look(pixel_values).pyramid)
+        return self.remember_levels(self.backbone.look(pixel_values).pyramid, content_hw)
+
+    def remember_levels(self, pyramid: tuple[Tensor, ...], content_hw: Tensor) -> ContextMemory:
+        """Return the same memory from levels (R, C_l, h_l, w_l) that were made before."""
+        patches = self._patches(pyramid)
         return remember(patches, self.valid_cells(content_hw, patches))
 
     def read_instruction(self, instruction_ids: Tensor) -> Memory:

@@ -18,17 +18,18 @@ from genau.training.instructions import Question, ask
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Collates encoded examples. What is asked varies from visit to visit, drawn from torch's own generator."""
+    """Collates encoded examples. What is asked of one follows from its visit, not from the batch it lies in."""
 
     processor: GenAUProcessor
     joint: bool  # whether the decoder is asked: type questions, words, labels
     analysis: float  # share of general questions answered in full
+    seed: int = 0
 
     def __call__(self, rows: Sequence[Encoded]) -> dict[str, Any]:
         """Return the batch; its `sizes` say over how many samples each loss term is averaged."""
-        rng = np.random.default_rng(int(torch.randint(2**31, ())))
         asked: list[tuple[int, Question]] = []
         for number, row in enumerate(rows):
+            rng = np.random.default_rng((self.seed, *row.visit))
             questions = ask(row.facts, rng, analysis=self.analysis if self.joint else 0.0, type_questions=self.joint)
             asked += [(number, question) for question in questions]
         targets = torch.stack([_target(rows[number], question) for number, question in asked])

@@ -17,7 +17,7 @@ from genau.reading import read_picture
 
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-MOST_REFERENCES = 4
+MOST_REFERENCES = 2
 SCENE_SIDES = (256, 640)  # pixels; the shorter and longer sides of scenes lie between
 
 

@@ -6,7 +6,7 @@ Shapes: C_l and (h_l, w_l) a pyramid level, (h, w) the finest, (c, c) the contex
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,17 @@ class Encoded:
     content_hw: tuple[int, int]  # canvas pixels
     targets: Mapping[str, Tensor]  # (h, w) bool by type
     facts: Facts
+    visit: tuple[int, int] = (0, 0)  # epoch and index: what is asked of it this time follows from these alone
 
 
 class EncodedExamples(Dataset[Encoded]):
     """Encodes an example at its first use and reads it from `folder` afterwards."""
 
-    def __init__(self, source: ExampleSource, model: GenAUModel, processor: GenAUProcessor, folder: Path) -> None:
+    def __init__(
+        self, source: Sequence[Example] | ExampleSource, model: GenAUModel, processor: GenAUProcessor, folder: Path
+    ) -> None:
         self.source, self.model, self.processor, self.folder = source, model, processor, folder
+        self.epoch = 0  # set by the trainer
         folder.mkdir(parents=True, exist_ok=True)
 
     def __len__(self) -> int:
@@ -54,19 +58,19 @@ class EncodedExamples(Dataset[Encoded]):
         path = self.folder / f"{index:06d}.safetensors"
         if not path.is_file():
             save(encode(self.source[index], self.model, self.processor), path)
-        return read(path)
+        return replace(read(path), visit=(self.epoch, index))
 
 
 @torch.no_grad()
 def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> Encoded:
     """Return what the frozen parts of the model see of an example."""
-    batch = processor.pictures([example.rgb])
-    pyramid = model.backbone.encode(batch["pixel_values"])
+    batch = processor.pictures([example.rgb, *example.references])
+    levels = model.backbone.encode(batch["pixel_values"])  # references in the same pass: one picture alone is slow
+    pyramid, content_hw = tuple(level[:1] for level in levels), batch["content_hw"][:1]
     memory = None
     if example.references:
-        good = processor.pictures(example.references)
-        memory = model.remember(good["pixel_values"], good["content_hw"])
-    context = model.compare(pyramid, batch["content_hw"], [memory])
+        memory = model.remember_levels(tuple(level[1:] for level in levels), batch["content_hw"][1:])
+    context = model.compare(pyramid, content_hw, [memory])
     finest = (pyramid[0].shape[-2], pyramid[0].shape[-1])
     return Encoded(
         tuple(level[0].half() for level in pyramid),
@@ -74,7 +78,7 @@ def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> En
         context.self_distance[0],
         context.residual[0].half(),
         memory is not None,
-        (int(batch["content_hw"][0, 0]), int(batch["content_hw"][0, 1])),
+        (int(content_hw[0, 0]), int(content_hw[0, 1])),
         {name: target_cells(mask, processor.image_processor.size, finest) for name, mask in example.masks.items()},
         facts_of(example),
     )

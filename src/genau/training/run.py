@@ -56,7 +56,7 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
         model=model,
         args=training_arguments(settings, output),
         train_dataset=examples,
-        data_collator=BatchMaker(processor, joint, settings.analysis),
+        data_collator=BatchMaker(processor, joint, settings.analysis, settings.seed),
     )
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return finish(trainer, samples, output)

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from genau.checkpoints import ADAPTER_FOLDER, OWN_FILE, save_adapter
 from genau.errors import CheckpointError
 from genau.model.modeling import GenAUModel
 from genau.processor import IGNORED_LABEL, GenAUProcessor
 from genau.training.batches import term_counts
+from genau.training.features import EncodedExamples
 from genau.training.losses import LossTerm, image, language, segmentation
 from genau.training.settings import TrainSettings
 
@@ -29,6 +30,7 @@ class JointTrainer(Trainer):
         super().__init__(**kwargs)
         self.settings, self.processor = settings, processor
         self.loss_is_scaled_for_ga = True
+        self.add_callback(_EpochMarker(self.train_dataset))
         self._counts: dict[str, int] = {}  # of the current optimizer step
         self._parts: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
 
@@ -66,7 +68,7 @@ class JointTrainer(Trainer):
             steps = self.args.logging_steps
             logs |= {f"loss_{name}": round(sum(values) / steps, 5) for name, values in self._parts.items()}
             self._parts.clear()
-            logs["gain"] = round(float(self.model.mask_head.gain), 5)
+            logs["gain"] = round(self.model.mask_head.gain.item(), 5)
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -90,6 +92,16 @@ class JointTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(Path(resume_from_checkpoint), self.model)
+
+
+class _EpochMarker(TrainerCallback):  # type: ignore[misc]
+    """Tells the data set its epoch, also where a run is resumed in the middle of one (the data loader does not)."""
+
+    def __init__(self, examples: EncodedExamples) -> None:
+        self.examples = examples
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ANN401
+        self.examples.epoch = int(state.epoch or 0)
 
 
 def loss_terms(model: GenAUModel, batch: dict[str, Any], processor: GenAUProcessor) -> dict[str, LossTerm]:

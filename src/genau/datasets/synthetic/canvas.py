@@ -59,7 +59,7 @@ class Canvas:
     @property
     def unit(self) -> float:
         """Pixels of 1/256 of the shorter side."""
-        return min(self.rgb.shape[:2]) / 256
+        return float(min(self.rgb.shape[0], self.rgb.shape[1])) / 256
 
     def with_parts(self, parts: tuple[Part, ...], sprites: tuple[Sprite, ...]) -> "Canvas":
         """Return the product with other parts on the same backdrop."""

@@ -12,12 +12,19 @@ from genau.datasets.synthetic.noise import Field, Rng, fractal, smoothstep
 def dent(site: Site, rng: Rng, reach: float) -> Mark:
     """A hollow pressed into the surface: only light and shade tell it, lit on the far flank."""
     radius = reach * 0.8
-    cover = blob(site, rng, radius, rng.uniform(0.0, 0.35), rng.uniform(1, 2.4), rng.uniform(0.35, 0.9) * radius) * site.limit
-    depth = radius * rng.uniform(0.25, 0.9) * site.strength
+    cover = (
+        blob(site, rng, radius, rng.uniform(0.0, 0.35), rng.uniform(1, 2.4), rng.uniform(0.35, 0.9) * radius)
+        * site.limit
+    )
+    depth = radius * rng.uniform(0.12, 0.6) * site.strength
     smooth = soft(cover, 0.12 * radius)
     rgb = relief(site.rgb, -smooth * depth, site.canvas.light, rng.uniform(0.9, 1.8))
     shade = 1 - rng.uniform(0.02, 0.25) * smooth
-    return Mark(np.asarray(rgb * shade[..., None], np.float32), smoothstep(cover, 0.05, 0.45), "round hollow" if reach < 30 else "broad hollow")
+    return Mark(
+        np.asarray(rgb * shade[..., None], np.float32),
+        smoothstep(cover, 0.05, 0.45),
+        "round hollow" if reach < 30 else "broad hollow",
+    )
 
 
 def bubble(site: Site, rng: Rng, reach: float) -> Mark:
@@ -39,7 +46,12 @@ def bubble(site: Site, rng: Rng, reach: float) -> Mark:
         cover = np.maximum(cover, one)
     cover = cover * site.limit
     hollow = rng.random() < 0.25
-    rgb = relief(site.rgb, np.asarray(height * site.limit * (-1 if hollow else 1), np.float32), light, rng.uniform(0.5, 1.1) * site.strength)
+    rgb = relief(
+        site.rgb,
+        np.asarray(height * site.limit * (-1 if hollow else 1), np.float32),
+        light,
+        rng.uniform(0.5, 1.1) * site.strength,
+    )
     rim = cover * (1 - soft(cover, 1.2 + 0.1 * reach / math.sqrt(count)))
     rgb = rgb * (1 - rng.uniform(0.15, 0.6) * rim)[..., None]
     rgb = rgb + (rng.uniform(0.15, 0.6) * spark * cover)[..., None]
@@ -64,7 +76,9 @@ def pit(site: Site, rng: Rng, reach: float) -> Mark:
 def hole(site: Site, rng: Rng, reach: float) -> Mark:
     """An opening through the material: shaded depth or the ground behind, sharp torn or drilled edge."""
     torn = rng.random() < 0.5
-    cover = blob(site, rng, reach * 0.8, rng.uniform(0.4, 0.9) if torn else 0.05, rng.uniform(1, 1.7 if torn else 1.1), 1.0)
+    cover = blob(
+        site, rng, reach * 0.8, rng.uniform(0.4, 0.9) if torn else 0.05, rng.uniform(1, 1.7 if torn else 1.1), 1.0
+    )
     cover = cover * site.limit
     light, shift = site.canvas.light, max(1, round(0.18 * reach))
     shifted = np.roll(cover, (round(light[1] * shift), round(light[0] * shift)), (0, 1))
@@ -82,11 +96,13 @@ def hole(site: Site, rng: Rng, reach: float) -> Mark:
 
 
 def chip(site: Site, rng: Rng, reach: float) -> Mark:
-    """A piece broken off: at the edge of a part the ground shows and a fresh fracture; inside a surface a shallow flake."""
+    """A piece broken off: at an edge the ground and a fresh fracture show, inside a surface a shallow flake."""
     labels = site.canvas.labels
     piece = blob(site, rng, reach * 0.8, rng.uniform(0.3, 0.9), rng.uniform(1, 2.0), 0.9)
     facets = _facets(site, rng, reach)
-    pale = site.base + (1 - site.base) * rng.uniform(0.1, 0.5) if rng.random() < 0.6 else site.base * rng.uniform(0.4, 0.8)
+    pale = (
+        site.base + (1 - site.base) * rng.uniform(0.1, 0.5) if rng.random() < 0.6 else site.base * rng.uniform(0.4, 0.8)
+    )
     fracture = pale * facets[..., None]
     if labels is None or site.canvas.backdrop is None:
         cover = piece * site.limit
@@ -159,9 +175,8 @@ def deformation(site: Site, rng: Rng, reach: float) -> Mark:
     height, width = site.size_hw
     y = np.arange(height, dtype=np.float32)[:, None] - site.centre_yx[0]
     x = np.arange(width, dtype=np.float32)[None, :] - site.centre_yx[1]
-    fall = np.exp(-((y * y + x * x) / (0.5 * reach) ** 2) ** 1.2)
-    fall *= np.clip(1.5 - np.sqrt(y * y + x * x) / reach, 0, 1)
-    kind, amount = int(rng.integers(3)), rng.choice([-1, 1]) * min(0.6, rng.uniform(0.2, 0.45) * site.strength)
+    fall = soft(blob(site, rng, 0.62 * reach, 0.4, rng.uniform(1, 2), 0.5 * reach), 0.12 * reach) * site.limit
+    kind, amount = int(rng.integers(3)), rng.choice([-1, 1]) * min(0.75, rng.uniform(0.25, 0.55) * site.strength)
     if kind == 0:
         angle = rng.uniform(0, 6.3)
         move_y, move_x = amount * reach * 0.6 * math.sin(angle) * fall, amount * reach * 0.6 * math.cos(angle) * fall
@@ -172,6 +187,11 @@ def deformation(site: Site, rng: Rng, reach: float) -> Mark:
     grid_y, grid_x = np.indices((height, width), dtype=np.float32)
     where = np.stack([grid_y + move_y, grid_x + move_x])
     rgb = np.stack([map_coordinates(site.rgb[..., c], where, order=1, mode="nearest") for c in range(3)], -1)
-    rgb = relief(np.asarray(rgb, np.float32), np.asarray(fall * amount * reach * 0.35, np.float32), site.canvas.light, 0.5)
-    cover = smoothstep(np.asarray(fall, np.float32), 0.1, 0.45)
+    rgb = relief(
+        np.asarray(rgb, np.float32),
+        np.asarray(fall * amount * reach * rng.uniform(0.3, 0.8), np.float32),
+        site.canvas.light,
+        0.9,
+    )
+    cover = smoothstep(fall, 0.04, 0.35)
     return Mark(rgb, cover, ("shifted structure", "twisted structure", "pinched structure")[kind])

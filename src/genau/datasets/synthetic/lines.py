@@ -20,17 +20,19 @@ def scratch(site: Site, rng: Rng, reach: float) -> Mark:
     """One to five strokes, bright or dark, with a lit and a shaded flank; strength varies along them."""
     unit = site.canvas.unit
     width = float(rng.uniform(0.6, 1.6) if rng.random() < 0.7 else rng.uniform(1.6, 3.6)) * max(0.8, unit)
-    heading, bend = rng.uniform(0, 2 * math.pi), rng.choice([0.05, 0.4, 1.5])
+    heading, bend = rng.uniform(0, 2 * math.pi), rng.choice([0.03, 0.15, 0.6])
     count = int(rng.choice([1, 1, 1, 2, 3, 5]))
     paths = []
     for _ in range(count):
-        path = _around(site, rng, 2 * reach * rng.uniform(0.5 if count > 1 else 0.95, 1), bend, 0.02, heading + rng.normal(0, 0.06))
+        path = _around(
+            site, rng, 2 * reach * rng.uniform(0.5 if count > 1 else 0.95, 1), bend, 0.02, heading + rng.normal(0, 0.06)
+        )
         paths.append(path + rng.normal(0, 0.12 * reach if count > 1 else 0, 2).astype(np.float32))
     cover = stroke(site, paths, width, wobble=rng) * site.limit
     alpha = cover * patchy(rng, site.size_hw, max(4, reach * 0.3), rng.uniform(0.45, 0.9))
     rgb = put(site, tone(site, rng, 0.22, 0.85, 0.4), alpha, 0.4)
     rgb = relief(rgb, -soft(cover, 0.6) * width * 0.7, site.canvas.light, rng.uniform(0.1, 0.8) * site.strength)
-    words = "parallel lines" if count > 1 else ("curved line" if bend > 1 else "straight line")
+    words = "parallel lines" if count > 1 else ("curved line" if bend > 0.3 else "straight line")
     return Mark(rgb, cover, words)
 
 
@@ -70,18 +72,26 @@ def cut(site: Site, rng: Rng, reach: float) -> Mark:
         cover = np.maximum(cover, stroke(site, [piece], width * max(0.25, share), taper=False))
     cover = cover * site.limit
     lips = np.clip(soft(cover, 0.35 * width + 0.5) * 1.6, 0, 1) * (1 - cover)
-    inside = np.minimum(site.base * 0.25, 0.12) if site.canvas.backdrop is None else site.canvas.backdrop[site.rows, site.columns] * 0.8
+    inside = (
+        np.minimum(site.base * 0.25, 0.12)
+        if site.canvas.backdrop is None
+        else site.canvas.backdrop[site.rows, site.columns] * 0.8
+    )
     rgb = put(site, np.asarray(np.minimum(site.base * 1.25 + 0.05, 1), np.float32), lips * 0.6 * site.limit, 0.8)
     rgb = rgb + cover[..., None] * (inside - rgb)
     rgb = relief(rgb, soft(np.maximum(lips, 0), 0.6) * width * 0.3, site.canvas.light, 0.8)
-    return Mark(np.asarray(rgb, np.float32), np.maximum(cover, 0.6 * (lips > 0.5) * site.limit).astype(np.float32), "gaping slit")
+    return Mark(
+        np.asarray(rgb, np.float32),
+        np.maximum(cover, 0.6 * (lips > 0.5) * site.limit).astype(np.float32),
+        "gaping slit",
+    )
 
 
 def thread(site: Site, rng: Rng, reach: float) -> Mark:
     """A loose fibre or hair that lies on top, round and with its own shadow."""
     unit = site.canvas.unit
     width = float(rng.uniform(0.8, 2.2) if rng.random() < 0.7 else rng.uniform(2.2, 4)) * max(0.8, unit)
-    path = _around(site, rng, 3.0 * reach, rng.uniform(1.5, 6))
+    path = _around(site, rng, 3.0 * reach, rng.uniform(0.8, 2.6))
     path = np.clip(path, 0, np.array(site.size_hw) - 1).astype(np.float32)
     cover = stroke(site, [path], width, taper=False)
     body = foreign(site, rng)
@@ -125,8 +135,12 @@ def wear(site: Site, rng: Rng, reach: float) -> Mark:
         away = replace(site, centre_yx=(site.centre_yx[0] + off[0], site.centre_yx[1] + off[1]))
         paths.append(_around(away, rng, reach * rng.uniform(0.2, 0.9), 0.3, 0.02, heading + rng.normal(0, 0.12)))
     lines = stroke(site, [path[::3] if len(path) > 20 else path for path in paths], 0.8 * max(0.8, site.canvas.unit))
-    haze = 0.4 * patchy(rng, site.size_hw, max(4, reach * 0.3), 0.2)
+    haze = 0.55 * patchy(rng, site.size_hw, max(4, reach * 0.3), 0.4)
     alpha = np.clip(area * haze + lines * site.limit * (0.25 + 0.75 * area), 0, 1) * rng.uniform(0.5, 0.95)
     rgb = put(site, tone(site, rng, 0.25, 0.7, 0.35), np.minimum(alpha * site.strength, 1).astype(np.float32), 0.7)
     grain = 1 + 0.05 * (area * fractal(rng, site.size_hw, 2, 1))[..., None]
-    return Mark(np.asarray(rgb * grain, np.float32), np.maximum(area, 0.9 * lines * site.limit), "rubbed area")
+    return Mark(
+        np.asarray(rgb * grain, np.float32),
+        np.maximum(0.6 * area, 0.9 * lines * site.limit * (area > 0.2)),
+        "rubbed area",
+    )

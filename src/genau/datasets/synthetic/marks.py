@@ -55,7 +55,9 @@ class Mark:
     words: str  # the form: 'branched line', 'round spot'
 
 
-def site_at(canvas: Canvas, at_yx: tuple[int, int], reach: float, strength: float, within: bool, region: Field | None) -> Site:
+def site_at(
+    canvas: Canvas, at_yx: tuple[int, int], reach: float, strength: float, within: bool, region: Field | None
+) -> Site:
     """Cut the window of `reach` pixels around a place; `within` keeps the defect on the part that is hit there."""
     size_hw = canvas.rgb.shape[0], canvas.rgb.shape[1]
     half = math.ceil(reach) + 4
@@ -70,7 +72,7 @@ def site_at(canvas: Canvas, at_yx: tuple[int, int], reach: float, strength: floa
 
 
 def put(site: Site, target: Field, alpha: Field, texture: float = 0.6) -> Field:
-    """Blend a colour (3,) or (h, w, 3) in; `texture` of the surface's own structure shows on, so it is not a sticker."""
+    """Blend in a colour (3,) or (h, w, 3); a share `texture` of the surface's own structure shows through it."""
     structure = site.rgb - site.base
     mixed = target + texture * structure
     return np.asarray(site.rgb + alpha[..., None] * (mixed - site.rgb), np.float32)
@@ -104,7 +106,7 @@ def foreign(site: Site, rng: Rng) -> Field:
     best, gap = site.base, -1.0
     for _ in range(3):
         saturation = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.2, 0.9)])
-        tried = colour(rng.random(), float(saturation), rng.choice([rng.uniform(0.03, 0.3), rng.uniform(0.4, 0.97)]))
+        tried = colour(rng.random(), float(saturation), rng.choice([rng.uniform(0.06, 0.4), rng.uniform(0.4, 0.97)]))
         distance = float(np.abs(tried - site.base).max()) + rng.uniform(0, 0.25)
         if distance > gap:
             best, gap = tried, distance
@@ -129,11 +131,13 @@ def blob(site: Site, rng: Rng, radius: float, ragged: float, aspect: float = 1.0
     return smoothstep(np.asarray(1 - distance, np.float32), -edge / 2, edge / 2)
 
 
-def walk(rng: Rng, start_yx: tuple[float, float], heading: float, length: float, bend: float, jag: float = 0.0) -> Field:
+def walk(
+    rng: Rng, start_yx: tuple[float, float], heading: float, length: float, bend: float, jag: float = 0.0
+) -> Field:
     """Return a path (n, 2) of y, x: the heading drifts smoothly by `bend` in all and jumps by `jag` at each step."""
     count = int(np.clip(length / 3, 6, 120))
-    drift = np.cumsum(rng.normal(0, 1, count)) / math.sqrt(count)
-    headings = heading + bend * np.cumsum(drift) / count * 3 + jag * rng.normal(0, 1, count)
+    drift = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, 6), np.cumsum(rng.normal(0, 0.7, 6)))
+    headings = heading + bend * (drift - drift[count // 2]) + jag * rng.normal(0, 1, count)
     steps = np.stack([np.sin(headings), np.cos(headings)], 1) * (length / count)
     path = np.cumsum(steps, 0)
     return np.asarray(np.array(start_yx) + np.vstack([np.zeros((1, 2)), path]), np.float32)
@@ -154,8 +158,7 @@ def stroke(site: Site, paths: list[Field], width: float, taper: bool = True, wob
             along = (k + 0.5) / last
             thin = min(1.0, 0.25 + 4 * min(along, 1 - along)) if taper else 1.0
             pen.line((points[k], points[k + 1]), fill=255, width=max(1, round(drawn * thin * sway[k] * n)))
-            if drawn * n > 5:
-                r = drawn * thin * sway[k] * n / 2 - 0.5
+            if (r := drawn * thin * sway[k] * n / 2 - 0.5) > 2:  # round the joints of thick lines
                 x, y = points[k + 1]
                 pen.ellipse((x - r, y - r, x + r, y + r), fill=255)
     cover = np.asarray(image.reduce(n), np.float32)[:height, :width_px] / 255

@@ -41,8 +41,10 @@ def fractal(
         total += gain**octave * value_noise(rng, size_hw, (size, size * stretch))
         if size <= 1:
             break
-    total -= total.mean()
-    return total / max(1e-6, float(total.std()))
+    sample = total[::2, ::2] if min(size_hw) > 32 else total  # mean and deviation need no more
+    total -= sample.mean()
+    total /= np.float32(max(1e-6, float(sample.std())))
+    return total
 
 
 def blur(field: Field, sigma: float) -> Field:
@@ -64,7 +66,7 @@ def blur(field: Field, sigma: float) -> Field:
 def blur_bytes(field: Field, sigma: float) -> Field:
     """Return a blurred [0, 1] field (H, W) through 8 bits: several times faster, good enough for shadows."""
     picture = Image.fromarray(np.clip(field * 255, 0, 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)), np.float32) / 255
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)), np.float32) / np.float32(255)
 
 
 def turned(field: Field, size_hw: tuple[int, int], angle_rad: float) -> Field:
@@ -103,12 +105,14 @@ def slopes(height: Field) -> tuple[Field, Field]:
     return along_y, along_x
 
 
-def lit(albedo: Field, height: Field, light: Field, gloss: float = 0.0, shininess: float = 20.0) -> Field:
+def lit(
+    albedo: Field, height: NDArray[np.floating], light: Field, gloss: float = 0.0, shininess: float = 20.0
+) -> Field:
     """Return the picture (H, W, 3) of an albedo (3,) or (H, W, 3) whose relief (H, W) is lit from `light` (x, y, z).
 
     Lambert and Blinn-Phong; a flat surface keeps its albedo, so that colours survive any light.
     """
-    slope_y, slope_x = slopes(height)
+    slope_y, slope_x = slopes(np.asarray(height, np.float32))
     length = np.sqrt(1 + slope_y * slope_y + slope_x * slope_x)
     diffuse = np.maximum(light[2] - light[0] * slope_x - light[1] * slope_y, 0) / (length * light[2])
     picture = albedo * (0.35 + 0.65 * np.minimum(diffuse, 1.7))[..., None]
@@ -147,7 +151,7 @@ def metal(rng: Rng) -> Field:
     return colour(hue + rng.normal(0, 0.01), saturation * rng.uniform(0.5, 1.3), value + rng.normal(0, 0.08))
 
 
-def smoothstep(field: Field, low: float, high: float) -> Field:
+def smoothstep(field: NDArray[np.floating], low: float, high: float) -> Field:
     """Return 0 below `low`, 1 above `high` and a smooth step between."""
     t = np.clip((field - low) / (high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)

@@ -91,8 +91,8 @@ def tray(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     for row in range(rows):
         for column in range(columns):
             y, x = (row - (rows - 1) / 2) * pitch, (column - (columns - 1) / 2) * pitch
-            at = origin + (y * math.cos(tilt) + x * math.sin(tilt), x * math.cos(tilt) - y * math.sin(tilt))
-            at += instance.normal(0, jitter * pitch, 2)
+            turned = (y * math.cos(tilt) + x * math.sin(tilt), x * math.cos(tilt) - y * math.sin(tilt))
+            at = origin + turned + instance.normal(0, jitter * pitch, 2)
             angle = instance.uniform(0, 6.3) if free else base_angle + tilt + instance.normal(0, 0.05)
             parts.append(Part(style, (float(at[0]), float(at[1])), radius, float(angle), int(instance.integers(2**31))))
     if pockets := product.random() < 0.6:
@@ -108,7 +108,7 @@ def _pockets(backdrop: Field, parts: list[Part], light: Field, pitch: float, squ
     reach = math.ceil(pitch / 2)
     grid = np.arange(-reach, reach + 1, dtype=np.float32)
     distance = np.maximum(np.abs(grid)[:, None], np.abs(grid)[None]) if square else np.hypot(grid[:, None], grid[None])
-    recess = -0.07 * pitch * (1 - smoothstep(distance / pitch, 0.43, 0.48))
+    recess = -0.07 * pitch * (1 - smoothstep(np.asarray(distance / pitch, np.float32), 0.43, 0.48))
     for part in parts:
         top, left = round(part.centre_yx[0]) - reach, round(part.centre_yx[1]) - reach
         rows, columns = slice(max(0, top), max(0, top + len(grid))), slice(max(0, left), max(0, left + len(grid)))

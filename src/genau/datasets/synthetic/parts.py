@@ -1,6 +1,6 @@
 """Small industrial parts as signed distances with a relief: tablets, washers, screws, gears, caps, pins and the like.
 
-A shape is a function of local coordinates v, u (h, w), in part radii, and of `shape`, the style's proportions in [0, 1].
+A shape is a function of local coordinates v, u (h, w), in part radii, and of `shape`, the proportions in [0, 1].
 It returns the distance to the outline (negative inside), the relief (both in radii) and how much of the accent colour.
 """
 
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genau.datasets.synthetic.canvas import Part, Sprite
 from genau.datasets.synthetic.noise import Field, fractal, lit, smoothstep
@@ -40,7 +41,7 @@ def _none(like: Field) -> Field:
     return np.zeros(like.shape, np.float32)
 
 
-def _radius(v: Field, u: Field) -> Field:
+def _radius(v: NDArray[np.floating], u: NDArray[np.floating]) -> Field:
     return np.asarray(np.sqrt(v * v + u * u), np.float32)
 
 

@@ -45,7 +45,7 @@ def woven(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     pitch = max(3.5, product.uniform(4, 16) * unit)
     v, u = _wavy_plane(product, instance, size_hw, pitch, product.uniform(0.2, 1.5), product.random() < 0.5)
     twill = int(product.integers(2, 5))  # 2 is plain weave
-    over = (np.floor(u) + np.floor(v) * (1 if twill > 2 else 1)) % twill < (1 if twill < 4 else 2)
+    over = (np.floor(u) + np.floor(v)) % twill < (1 if twill < 4 else 2)
     fill_u, fill_v = np.abs((u % 1) - 0.5) * 2, np.abs((v % 1) - 0.5) * 2
     fullness = product.uniform(0.6, 1.0)
     warp = np.sqrt(np.maximum(1 - (fill_u / fullness) ** 2, 0)) * (0.6 + 0.4 * np.cos((v % 1 - 0.5) * math.pi))
@@ -89,7 +89,7 @@ def perforated(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     v, u = _wavy_plane(product, instance, size_hw, pitch, product.uniform(0, 0.5), product.random() < 0.5)
     staggered, exponent = product.random() < 0.5, product.choice([2, 2, 4, 10])
     if staggered:
-        u = u + 0.5 * (np.floor(v) % 2)
+        u = np.asarray(u + 0.5 * (np.floor(v) % 2), np.float32)
     opening = product.uniform(0.22, 0.44)
     slot = product.uniform(0.5, 1.0)
     dv, du = np.abs((v % 1) - 0.5) / slot, np.abs((u % 1) - 0.5)
@@ -142,7 +142,8 @@ def _hexagons(v: Field, u: Field) -> tuple[Field, Field]:
     (v1, u1, cell1), (v2, u2, cell2) = centred(0.0), centred(0.5)
     first = v1 * v1 + u1 * u1 < v2 * v2 + u2 * u2
     dv, du = np.abs(np.where(first, v1, v2)), np.abs(np.where(first, u1, u2))
-    return 0.5 - np.maximum(du, du * 0.5 + dv * tall / 2), np.where(first, cell1 * 2, cell2 * 2 + 1)
+    edge = np.asarray(0.5 - np.maximum(du, du * 0.5 + dv * tall / 2), np.float32)
+    return edge, np.asarray(np.where(first, cell1 * 2, cell2 * 2 + 1), np.float32)
 
 
 def wound(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:

