@@ -60,14 +60,16 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> GenAUProcessor:
 def config(processor: GenAUProcessor) -> GenAUConfig:
     sizes = {"decoder": DECODER | {"vocab_size": len(processor.tokenizer) - len(QUERY_TOKENS) - 1}, "stages": STAGES}
     return GenAUConfig(
-        image_size=CANVAS, head_width=16, context_exclusion=1, backbone_config=sizes, **processor.token_ids()
+        image_size=CANVAS, head_width=16, context_exclusion=1, backbone_config=sizes, **processor.token_ids(),  # type: ignore[arg-type]
     )
 
 
 @pytest.fixture
 def model(config: GenAUConfig) -> GenAUModel:
     torch.manual_seed(0)
-    return GenAUModel(config).eval()
+    model = GenAUModel(config)
+    model.eval()
+    return model
 
 
 @pytest.fixture

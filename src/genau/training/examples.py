@@ -99,7 +99,7 @@ class ExampleSource:
     def _references_of(self, sample: Sample, rng: np.random.Generator) -> tuple[Rgb, ...]:
         others = [other for other in self.good if other.product == sample.product and other.group != sample.group]
         count = min(len(others), int(rng.integers(1, MOST_REFERENCES + 1)))
-        chosen = rng.choice(len(others), count, replace=False) if count else []
+        chosen = rng.permutation(len(others))[:count]
         return tuple(read_picture(others[int(k)].image).rgb for k in chosen)
 
 

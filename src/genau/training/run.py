@@ -53,9 +53,9 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
     trainer = JointTrainer(
         settings,
         processor,
+        examples,
         model=model,
         args=training_arguments(settings, output),
-        train_dataset=examples,
         data_collator=BatchMaker(processor, joint, settings.analysis, settings.seed),
     )
     trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -86,7 +86,7 @@ def starting_point(settings: TrainSettings) -> tuple[GenAUModel, GenAUProcessor]
 
 def freeze(model: GenAUModel, settings: TrainSettings) -> None:
     """Leave trainable: the head; in a joint stage also projector, query tokens, context token and LoRA."""
-    wanted = ("mask_head.",)
+    wanted: tuple[str, ...] = ("mask_head.",)
     if settings.stage == "joint":
         wanted += ("seg_tokens.", "context_token.", "backbone.projector.")
     for name, parameter in model.named_parameters():
@@ -117,7 +117,7 @@ def training_arguments(settings: TrainSettings, output: Path) -> TrainingArgumen
 
 def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) -> Path:
     """Write the trained model in both forms, with what it now knows in its config, and the log beside it."""
-    settings, model = trainer.settings, trainer.model
+    settings, model = trainer.settings, trainer.trained
     model.config.trained_products = tuple(sorted({*model.config.trained_products, *(s.product for s in samples)}))
     if settings.stage == "joint":
         real_types = {name for sample in samples for name in sample.types}

@@ -26,13 +26,25 @@ class JointTrainer(Trainer):
     A loss term is averaged over its samples in the whole optimizer step: 1 x 8 and 4 x 2 give the same gradient.
     """
 
-    def __init__(self, settings: TrainSettings, processor: GenAUProcessor, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(**kwargs)
-        self.settings, self.processor = settings, processor
+    def __init__(
+        self,
+        settings: TrainSettings,
+        processor: GenAUProcessor,
+        examples: EncodedExamples,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(train_dataset=examples, **kwargs)
+        self.settings, self.processor, self.examples = settings, processor, examples
         self.loss_is_scaled_for_ga = True
-        self.add_callback(_EpochMarker(self.train_dataset))
+        self.add_callback(_EpochMarker(examples))
         self._counts: dict[str, int] = {}  # of the current optimizer step
         self._parts: dict[str, list[float]] = defaultdict(list)  # since the last line of the log
+
+    @property
+    def trained(self) -> GenAUModel:
+        """The model, without the wrappers of distributed training."""
+        model: GenAUModel = self.accelerator.unwrap_model(self.model)
+        return model
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
@@ -68,14 +80,14 @@ class JointTrainer(Trainer):
             steps = self.args.logging_steps
             logs |= {f"loss_{name}": round(sum(values) / steps, 5) for name, values in self._parts.items()}
             self._parts.clear()
-            logs["gain"] = round(self.model.mask_head.gain.item(), 5)
+            logs["gain"] = round(self.trained.mask_head.gain.item(), 5)
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a smaller rate for LoRA; no decay for what is not a matrix."""
         if self.optimizer is None:
             groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.trained.named_parameters():
                 if parameter.requires_grad:
                     groups["lora_" in name, parameter.ndim > 1].append(parameter)
             rates = {True: self.settings.decoder_learning_rate, False: self.settings.learning_rate}
@@ -88,10 +100,10 @@ class JointTrainer(Trainer):
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        save_adapter(output_dir or self.args.output_dir, self.model, self.processor)
+        save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_trained(Path(resume_from_checkpoint), self.model)
+        load_trained(Path(resume_from_checkpoint), self.trained)
 
 
 class _EpochMarker(TrainerCallback):  # type: ignore[misc]
