@@ -10,13 +10,14 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 
 from genau import Inspector, datasets
 from genau.datasets import Sample
-from genau.metrics import PixelHistogram, auroc
+from genau.metrics import PixelHistogram, auroc, balanced_accuracy
 from genau.model.context import ContextMemory
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -41,7 +42,9 @@ def references(inspector: Inspector, samples: list[Sample], used: list[Sample], 
 
 
 @torch.inference_mode()
-def evaluate(inspector: Inspector, samples: list[Sample], memory: ContextMemory | None) -> dict[str, object]:
+def evaluate(
+    inspector: Inspector, samples: list[Sample], memory: ContextMemory | None, scores: TextIO | None
+) -> dict[str, object]:
     """Return the figures of one set."""
     map_scores, text_scores, labels, histogram = [], [], [], PixelHistogram()
     for sample in samples:
@@ -49,15 +52,22 @@ def evaluate(inspector: Inspector, samples: list[Sample], memory: ContextMemory 
         map_scores.append(result.map_score)
         text_scores.append(result.text_score)
         labels.append(sample.label)
+        if scores:
+            row = {"set": sample.dataset, "label": sample.label, "references": memory.pictures if memory else 0}
+            row |= {"map_score": result.map_score, "text_score": result.text_score}
+            scores.write(json.dumps(row) + "\n")
         if sample.has_mask:
             histogram.update(result.anomaly_map, sample.read_mask((result.height, result.width)))
     s_map, p_text, y = np.array(map_scores), np.array(text_scores), np.array(labels)
     fused = {f"w={w}": round(auroc((1 - w) * s_map + w * p_text, y), 4) for w in WEIGHTS}
+    w = inspector.model.config.text_weight
+    fused_score = (1 - w) * s_map + w * p_text
     good, bad = np.percentile(s_map[~y], [5, 50, 95]).round(3), np.percentile(s_map[y], [5, 50, 95]).round(3)
     return {
         "good": int((~y).sum()),
         "defective": int(y.sum()),
         "image_auroc": fused,
+        "balanced_accuracy": round(balanced_accuracy(fused_score >= inspector.thresholds.image, y), 4),
         "pixel_auroc": round(histogram.auroc(), 4),
         "map_score_good_5_50_95": good.tolist(),
         "map_score_defective_5_50_95": bad.tolist(),
@@ -72,6 +82,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--most", type=int, default=100, help="good and defective pictures of each set")
     parser.add_argument("--references", type=int, default=0)
+    parser.add_argument("--scores", type=argparse.FileType("a"), help="add each picture's scores, as JSON lines")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -83,7 +94,7 @@ def main() -> None:
         chosen = choose([s for s in samples if s.split != "train" or s.dataset != "visa"], options.most, options.seed)
         memory = references(inspector, samples, chosen, options.references)
         row = {"set": folder.name, "model": options.model, "references": memory.pictures if memory else 0}
-        figures = evaluate(inspector, chosen, memory)
+        figures = evaluate(inspector, chosen, memory, options.scores)
         print(json.dumps(row | figures | {"seconds": round(time.perf_counter() - started)}), flush=True)
 
 

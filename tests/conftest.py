@@ -60,7 +60,11 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> GenAUProcessor:
 def config(processor: GenAUProcessor) -> GenAUConfig:
     sizes = {"decoder": DECODER | {"vocab_size": len(processor.tokenizer) - len(QUERY_TOKENS) - 1}, "stages": STAGES}
     return GenAUConfig(
-        image_size=CANVAS, head_width=16, context_exclusion=1, backbone_config=sizes, **processor.token_ids(),  # type: ignore[arg-type]
+        image_size=CANVAS,
+        head_width=16,
+        context_exclusion=1,
+        backbone_config=sizes,
+        **processor.token_ids(),  # type: ignore[arg-type]
     )
 
 

@@ -1,13 +1,11 @@
 import math
-import time
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
-from genau.errors import ImageError, UsageError
-from genau.images import Letterbox, Picture, smooth
+from genau.errors import ImageError
+from genau.images import Letterbox, Picture
 
 SHAPES = [(300, 170), (170, 300), (3, 2), (1, 1), (1, 5000), (5000, 1), (800, 200), (2000, 400), (63, 641)]
 
@@ -39,7 +37,6 @@ def test_the_content_keeps_its_aspect_and_never_vanishes(
 ) -> None:
     box = Letterbox(original_hw, 64)
     assert box.content_hw == content_hw
-    assert box.offset_hw == (0, 0)
 
 
 def test_the_content_lies_top_left_and_the_rest_is_fill() -> None:
@@ -165,46 +162,3 @@ def test_a_grid_finer_than_the_picture_is_averaged() -> None:
 def test_a_stack_of_maps_is_refused() -> None:
     with pytest.raises(ImageError, match=r"\(1, 4, 4\).*must be \(h, w\).*one map at a time"):
         Letterbox((3, 6), 60).back(np.zeros((1, 4, 4), np.float32))
-
-
-def test_a_large_map_comes_back_fast() -> None:
-    box, cells = Letterbox((1000, 1500), 640), noise(160, 160)
-    box.back(cells)  # scipy is imported at the first call
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        box.back(cells)
-        times.append(time.process_time() - start)
-    assert min(times) < 0.06
-
-
-@pytest.mark.parametrize("sigma", [0.7, 3.0, 8.0, 12.0, 30.0])
-def test_smoothing_is_gaussian_for_small_and_large_sigmas(sigma: float) -> None:
-    anomaly_map = Letterbox((240, 331), 64).back(noise(24, 24))
-    smoothed = smooth(anomaly_map, sigma)
-    assert smoothed.dtype == np.float32
-    np.testing.assert_allclose(smoothed, gaussian_filter(anomaly_map, sigma), atol=0.01)
-
-
-def test_smoothing_spreads_a_point_by_sigma_in_both_directions() -> None:
-    point = np.zeros((301, 401), np.float32)
-    point[150, 200] = 1
-    for sigma in (6.0, 20.0, 32.0):
-        spreads = [
-            math.sqrt((weights.sum(axis=axis) * (np.arange(side) - at) ** 2).sum() / weights.sum())
-            for weights in (smooth(point, sigma).astype(np.float64), gaussian_filter(point, sigma, truncate=3))
-            for axis, side, at in ((1, 301, 150), (0, 401, 200))
-        ]
-        np.testing.assert_allclose(spreads, spreads[-1], rtol=0.012)
-
-
-def test_smoothing_by_nothing_copies_and_a_negative_sigma_is_refused() -> None:
-    anomaly_map = noise(4, 6)
-    same = smooth(anomaly_map, 0)
-    assert same is not anomaly_map
-    np.testing.assert_array_equal(same, anomaly_map)
-    with pytest.raises(UsageError, match=r"sigma_px=-1.*0 \(no smoothing\) or more"):
-        smooth(anomaly_map, -1)
-    with pytest.raises(UsageError, match="sigma_px=nan"):
-        smooth(anomaly_map, math.nan)
-    assert smooth(noise(1, 3), 50.0).shape == (1, 3)

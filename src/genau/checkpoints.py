@@ -202,7 +202,7 @@ def untrained(processor: GenAUProcessor, **settings: Any) -> GenAUModel:  # noqa
     """Return nano on its pretrained base with nothing of ours trained: exactly the context-distance baseline."""
     backbone = NanoBackbone.from_base(weights.ensure_base())
     backbone.initialise_projector(torch.Generator().manual_seed(0))
-    sizes = {"decoder": backbone.decoder.config.to_dict()}
+    sizes = {"decoder": {k: v for k, v in backbone.decoder.config.to_dict().items() if not k.startswith("_")}}
     fixed: dict[str, Any] = {"backbone_config": sizes, "base_fingerprint": weights.fingerprint()}
     torch.manual_seed(0)
     return GenAUModel(GenAUConfig(**fixed, **processor.token_ids(), **settings), backbone)  # type: ignore[arg-type]

@@ -214,10 +214,12 @@ def _say(text: str) -> None:
 def _quiet_libraries() -> None:
     """Keep the libraries' bars and hints off the terminal; errors still come through."""
     import os
+    import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def main() -> None:

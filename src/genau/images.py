@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.errors import ImageError, UsageError
+from genau.errors import ImageError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -78,11 +78,6 @@ class Letterbox:
         height, width = self.original_hw
         scale = self.size / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
-
-    @property
-    def offset_hw(self) -> tuple[int, int]:
-        """Canvas pixel of the content's top left corner: always (0, 0)."""
-        return 0, 0
 
     def apply(self, rgb: NDArray[np.uint8], fill: int | tuple[int, int, int] = PAD_GREY) -> NDArray[np.uint8]:
         """Return the canvas (S, S, 3) of a picture (H, W, 3): bicubic, anti-aliased when it shrinks, padded by `fill`.
@@ -159,33 +154,6 @@ class Letterbox:
                 f"The {what} has shape {pixels.shape}, but this letterbox was made for (H, W) = {self.original_hw}"
                 f"{' with 3 channels' if dims == 3 else ''}. Make a letterbox of its own with Letterbox.of."
             )
-
-
-def smooth(anomaly_map: NDArray[np.floating[Any]], sigma_px: float) -> NDArray[np.float32]:
-    """Return the map (H, W) convolved with a Gaussian of `sigma_px` original pixels, cut at 3 sigma, edges mirrored.
-
-    A large sigma is applied to a reduced map: the result differs by less than 1 % of the map's range, and the time
-    does not grow with sigma. Raises UsageError for a sigma that is negative or not finite.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    if not 0 <= sigma_px < math.inf:
-        raise UsageError(f"sigma_px={sigma_px} must be a number of pixels, 0 (no smoothing) or more.")
-    pixels = np.array(anomaly_map, np.float32)
-    if sigma_px == 0:
-        return pixels
-    small_hw = tuple(max(1, round(side / max(1, int(sigma_px / 4)))) for side in pixels.shape)
-    if small_hw == pixels.shape:
-        return gaussian_filter(pixels, sigma_px, mode="reflect", truncate=3.0)
-    steps = [side / small for side, small in zip(pixels.shape, small_hw, strict=True)]
-    down_h, down_w = (_taps(*taps) for taps in zip(small_hw, pixels.shape, steps, strict=True))
-    up_h, up_w = (_taps(side, small, 1 / step) for side, small, step in zip(pixels.shape, small_hw, steps, strict=True))
-    small = np.ascontiguousarray((down_w @ np.ascontiguousarray((down_h @ pixels).T)).T)
-    # Each resampling blurs with a triangle of variance (step² - 1) / 6; the Gaussian adds what is missing to sigma².
-    sigmas = [math.sqrt(sigma_px**2 - (step**2 - 1) / 3) / step for step in steps]
-    small = gaussian_filter(small, sigmas, mode="reflect", truncate=3.0)
-    result: NDArray[np.float32] = up_h @ np.ascontiguousarray((up_w @ small.T).T)
-    return np.clip(result, pixels.min(), pixels.max(), out=result)
 
 
 def _taps(n_out: int, n_in: int, step: float) -> "csr_array":

@@ -25,10 +25,10 @@ from genau.maps import roi_cells
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory
 from genau.model.modeling import GenAUModel, Seen
-from genau.prompts import DEFECT_WORD, NORMAL_WORD, NOTHING, Query
+from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query
 from genau.reading import ImageSource, read_picture
 from genau.regions import locations, severity
-from genau.results import Analysis, Inspection, Verdict
+from genau.results import UNKNOWN_TYPE, Analysis, Inspection, Verdict
 from genau.writer import AnalysisWriter
 
 QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
@@ -262,15 +262,18 @@ class Inspector:
         """Let the decoder describe what was decided; all that follows from the mask is given."""
         result = judged.inspection
         defective = result.verdict is Verdict.DEFECT
-        known = {"Types": NOTHING, "Location": NOTHING, "Severity": NOTHING}
+        config = self.model.config
+        known = {"Types": NOTHING, "Location": NOTHING, "Severity": NOTHING, "Recommendation": NORMAL_ADVICE}
         choices: dict[str, Sequence[str]] = {}
         if defective:
-            known["Location"] = locations(judged.regions) if judged.regions else NOT_LOCALISED
+            known = {"Location": locations(judged.regions) if judged.regions else NOT_LOCALISED}
             known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
-            known["Types"] = ", ".join(dict.fromkeys(defect.type for defect in result.defects)) or "unknown"
-            if not asked and self.model.config.trained_types:
-                del known["Types"]
-                choices["Types"] = self.model.config.trained_types
+            if config.trained_advice:  # never the advice for a good part
+                choices["Recommendation"] = config.trained_advice
+            if asked or not config.trained_types:
+                known["Types"] = ", ".join(dict.fromkeys(defect.type for defect in result.defects)) or UNKNOWN_TYPE
+            else:
+                choices["Types"] = config.trained_types
         return self._writer.write(memory, DEFECT_WORD if defective else NORMAL_WORD, known, choices)
 
 

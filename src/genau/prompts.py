@@ -84,6 +84,7 @@ def question_spans(query: Query, form: int = 0) -> list[Span]:
 # The lines of an analysis after its first, `Verdict: normal|defect`; see `results.Analysis`.
 ANALYSIS_KEYS = ("Types", "Location", "Appearance", "Severity", "Likely cause", "Recommendation")
 FREE_KEYS = ("Appearance", "Likely cause", "Recommendation")  # the model's own words; the rest follows from the mask
+NORMAL_ADVICE = "accept the part"  # Recommendation of a normal part, and of no other
 NOTHING = "none"  # Types, Location and Severity of a normal part
 
 

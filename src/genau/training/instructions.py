@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genau.datasets.synthetic import DEFECT_TYPES
-from genau.prompts import DEFECT_WORD, NORMAL_WORD, NOTHING, Query, answer_text
+from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query, answer_text
 from genau.regions import find_regions, locations, severity
 from genau.training.examples import Example
 
@@ -23,7 +23,6 @@ FORMS = 4
 # Annotated types that the engine does not paint -> the painted type whose causes and look-alikes they share.
 RELATED_TYPE = {"impurity": "contamination", "pitting": "pit"}
 NORMAL_APPEARANCE = "even surface without visible defects"
-NORMAL_ADVICE = "accept the part"
 
 
 @dataclass(frozen=True)

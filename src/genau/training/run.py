@@ -122,6 +122,7 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
     if settings.stage == "joint":
         real_types = {name for sample in samples for name in sample.types}
         model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
+        model.config.trained_advice = advice()
         model.config.writes_analysis = settings.analysis > 0
     checkpoints.save_adapter(output / "adapter", model, trainer.processor)
     (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
@@ -130,6 +131,11 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
         merged = checkpoints.load(output / "adapter")
         checkpoints.save_merged(output / "merged", merged.model, merged.processor)
     return output
+
+
+def advice() -> tuple[str, ...]:
+    """Return every recommendation that the answers for defective parts hold."""
+    return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.recommendations}))
 
 
 def _last_checkpoint(output: Path) -> Path | None:

@@ -103,5 +103,5 @@ class NanoBackbone(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features), generator=generator)
                 nn.init.zeros_(layer.bias)
-        last = self.projector[-1]
+        last: nn.Linear = self.projector[-1]  # type: ignore[assignment]
         last.weight.data.mul_(word_norm / math.sqrt(0.43 * self.hidden_size))  # GELU of a unit normal: E[x²] = 0.43
