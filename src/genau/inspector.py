@@ -1,8 +1,4 @@
-"""The door from tensors to an `Inspection`: load a model, see a picture once, ask it many things.
-
-inspector = Inspector.from_pretrained("nano")
-result = inspector.inspect("part.png", types=["scratch", "dent"])
-"""
+"""The door from tensors to an `Inspection`: load a model, see a picture once, ask it many things."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
