@@ -24,9 +24,9 @@ def main() -> None:
     for tile in tiles:
         sheet.paste(tile, (left, 0))
         left += tile.width + GAP
-    target = ROOT / "docs" / "images" / "overview.png"
+    target = ROOT / "docs" / "images" / "overview.jpg"
     target.parent.mkdir(exist_ok=True)
-    sheet.quantize(192).save(target, optimize=True)
+    sheet.save(target, quality=88)
 
 
 if __name__ == "__main__":

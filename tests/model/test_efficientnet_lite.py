@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genau.model.backbones.efficientnet_lite import (
+    BATCH_NORM_EPS,
     LITE2_STAGES,
     EfficientNetLite,
     SameConv2d,
@@ -63,25 +64,27 @@ def test_the_stages_lie_at_their_strides_with_the_published_channels() -> None:
 
 
 def published_state(ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name our tensors as the published checkpoint does, by counting blocks the way its own code does."""
+    """Make a published checkpoint for our shapes: convolutions without bias, each with its batch normalisation."""
     first_of_stage = [sum(spec.blocks for spec in LITE2_STAGES[:stage]) for stage in range(len(LITE2_STAGES))]
-    plain = {"0": "_depthwise_conv", "1": "_bn1", "3": "_project_conv", "4": "_bn2"}
-    expanded = {
-        "0": "_expand_conv",
-        "1": "_bn0",
-        "3": "_depthwise_conv",
-        "4": "_bn1",
-        "6": "_project_conv",
-        "7": "_bn2",
-    }
+    plain = {"0": ("_depthwise_conv", "_bn1"), "2": ("_project_conv", "_bn2")}
+    expanded = {"0": ("_expand_conv", "_bn0"), "2": ("_depthwise_conv", "_bn1"), "4": ("_project_conv", "_bn2")}
     published = {}
     for key, value in ours.items():
-        if found := re.fullmatch(r"stages\.(\d)\.(\d)\.layers\.(\d)\.(\w+)", key):
-            stage, block, layer, parameter = found.groups()
+        if not key.endswith(".weight"):
+            continue
+        convolution, norm = "_conv_stem", "_bn0"
+        if found := re.fullmatch(r"stages\.(\d)\.(\d)\.layers\.(\d)\.weight", key):
+            stage, block, layer = found.groups()
             names = expanded if LITE2_STAGES[int(stage)].expand > 1 else plain
-            published[f"_blocks.{first_of_stage[int(stage)] + int(block)}.{names[layer]}.{parameter}"] = value
-        else:
-            published[key.replace("stem.0", "_conv_stem").replace("stem.1", "_bn0")] = value
+            number = first_of_stage[int(stage)] + int(block)
+            convolution, norm = (f"_blocks.{number}.{name}" for name in names[layer])
+        channels = value.shape[0]
+        published[f"{convolution}.weight"] = torch.randn_like(value)
+        published[f"{norm}.weight"] = torch.rand(channels) + 0.5
+        published[f"{norm}.bias"] = torch.randn(channels)
+        published[f"{norm}.running_mean"] = torch.randn(channels)
+        published[f"{norm}.running_var"] = torch.rand(channels) + 0.1
+        published[f"{norm}.num_batches_tracked"] = torch.tensor(7)
     return published
 
 
@@ -89,13 +92,38 @@ def test_every_published_tensor_finds_its_place_and_the_classifier_is_left_out()
     torch.manual_seed(0)
     ours = EfficientNetLite().state_dict()
     published = published_state(ours)
-    assert len(published) == len(ours)
     assert published["_blocks.20._bn2.running_mean"].shape == (352,)
+    assert len(published) == len(ours) // 2 * 6
     classifier = {"_conv_head.weight": 1, "_bn1.weight": 2, "_bn1.running_var": 2, "_fc.weight": 3, "_fc.bias": 3}
     converted = convert_lite2_state(published | {key: torch.zeros(n) for key, n in classifier.items()})
     assert set(converted) == set(ours)
-    assert all(converted[key] is value for key, value in ours.items())
     EfficientNetLite().load_state_dict(converted)
+
+
+@pytest.mark.parametrize(
+    ("ours", "convolution", "norm", "groups"),
+    [
+        ("stem.0", "_conv_stem", "_bn0", 1),
+        ("stages.0.0.layers.0", "_blocks.0._depthwise_conv", "_bn1", 32),
+        ("stages.6.0.layers.4", "_blocks.20._project_conv", "_bn2", 1),
+    ],
+)
+@torch.no_grad()
+def test_a_folded_convolution_is_convolution_and_batch_normalisation(
+    ours: str, convolution: str, norm: str, groups: int
+) -> None:
+    torch.manual_seed(0)
+    published = published_state(EfficientNetLite().state_dict())
+    converted = convert_lite2_state(published)
+    norm = f"{convolution.rpartition('.')[0]}.{norm}".removeprefix(".")
+    weight = published[f"{convolution}.weight"]
+    x = torch.randn(2, weight.shape[1] * groups, 5, 7)
+    mean, variance = published[f"{norm}.running_mean"], published[f"{norm}.running_var"]
+    gamma, beta = published[f"{norm}.weight"], published[f"{norm}.bias"]
+    plain = F.conv2d(x, weight, groups=groups)
+    expected = F.batch_norm(plain, mean, variance, gamma, beta, training=False, eps=BATCH_NORM_EPS)
+    found = F.conv2d(x, converted[f"{ours}.weight"], converted[f"{ours}.bias"], groups=groups)
+    assert torch.allclose(found, expected, atol=1e-3, rtol=1e-4)
 
 
 def test_a_block_keeps_its_input_only_where_the_shape_is_kept() -> None:

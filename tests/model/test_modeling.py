@@ -109,19 +109,6 @@ def test_an_untrained_model_ranks_exactly_as_the_context_distance(
 
 
 @torch.no_grad()
-def test_the_map_is_highest_around_a_spot_that_nothing_in_the_picture_resembles(
-    model: GenAUModel, processor: GenAUProcessor, picture: Draw
-) -> None:
-    seen = see(model, processor, [picture(1, 90, 140, spot=True)])  # at rows 22-33, columns 70-83
-    margin = ask(model, processor, seen, [Query()], [0]).margin[0]
-    scale = 32 / 140  # cells per pixel of the picture: the longer side fills the canvas
-    around = torch.zeros_like(margin, dtype=torch.bool)
-    around[int(18 * scale) : int(38 * scale), int(66 * scale) : int(88 * scale)] = True
-    rest = margin[seen.valid[0] & ~around]
-    assert margin[around].mean() > rest.mean() + 1.5 * rest.std()
-
-
-@torch.no_grad()
 def test_references_change_the_context_of_their_picture_only(
     trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
 ) -> None:

@@ -74,12 +74,11 @@ def trainer(
     )
 
 
-def test_overfitting_a_handful_finds_the_defects_names_them_and_leaves_good_parts_calm(
+def test_overfitting_a_handful_finds_the_defects_and_leaves_good_parts_calm(
     model: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
 ) -> None:
-    model.config.text_weight = 0.5
     model.mask_head.gain.data.fill_(1.0)  # a head start: the first hundred steps only let it grow
-    options = settings(steps=60, batch_size=8, log_every=5, save_every=1000, learning_rate=2e-2)
+    options = settings(steps=200, batch_size=8, log_every=20, save_every=1000, learning_rate=5e-3)
     run = trainer(model, processor, examples, tmp_path, options)
     for parameter in model.backbone.decoder.parameters():  # two random layers have nothing that LoRA could adapt
         parameter.requires_grad = True
@@ -91,16 +90,14 @@ def test_overfitting_a_handful_finds_the_defects_names_them_and_leaves_good_part
     )
     inspector = Inspector(Checkpoint("tiny", model, processor, Thresholds()))
     for example in examples:
-        result = inspector.inspect(example.rgb, types=["scratch", "stain"], analysis=False)
+        result = inspector.inspect(example.rgb, analysis=False)
         assert result.verdict is (Verdict.DEFECT if example.masks else Verdict.NORMAL)
-        assert result.text_verdict is result.verdict
         if not example.masks:
             assert result.anomaly_map.max() < 0.5
             continue
-        ((kind, mask),) = example.masks.items()
+        (mask,) = example.masks.values()
         overlap = (result.pred_mask & mask).sum() / (result.pred_mask | mask).sum()
         assert overlap > 0.3  # a cell of the tiny model's finest grid is 4.4 pixels wide
-        assert max(result.types, key=lambda name: result.types[name]) == kind
 
 
 @pytest.mark.parametrize("stage", ["head", "joint"])
