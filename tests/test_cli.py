@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -366,16 +365,14 @@ def test_info_prints_what_a_model_is(genau: Genau, folder: Path) -> None:
 # The real thing
 
 
-def test_help_is_quick_and_needs_no_torch() -> None:
+def test_help_needs_no_torch() -> None:
     code = (
         "import sys\nfrom genau import cli\nsys.argv = ['genau', '--help']\n"
         "try: cli.main()\nfinally: assert not {'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules), 'heavy'"
     )
-    started = time.perf_counter()
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "inspect" in run.stdout
-    assert time.perf_counter() - started < 5  # half a second on a quiet machine, see benchmarks
 
 
 def test_a_real_process_keeps_stdout_clean_and_ends_with_3(folder: Path, parts: Path, tmp_path: Path) -> None:
