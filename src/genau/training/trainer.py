@@ -16,7 +16,7 @@ from genau.model.modeling import GenAUModel
 from genau.processor import IGNORED_LABEL, GenAUProcessor
 from genau.training.batches import term_counts
 from genau.training.features import EncodedExamples
-from genau.training.losses import LossTerm, image, language, segmentation
+from genau.training.losses import LossTerm, image, language, segmentation, weigh
 from genau.training.settings import TrainSettings
 
 
@@ -66,13 +66,10 @@ class JointTrainer(Trainer):
     ) -> Tensor:
         """Return this batch's share of the step's loss: L_LM + lambda * L_seg + image_weight * L_image."""
         terms = loss_terms(self.accelerator.unwrap_model(model), inputs, self.processor)
-        weights = {"language": 1.0, "image": self.settings.image_weight}
-        loss = torch.zeros((), device=inputs["targets"].device)
-        for name, term in terms.items():
-            share = term.total / max(self._counts[name], 1)
-            self._parts[name].append(float(share.detach()))
-            loss = loss + weights.get(name, self.settings.lam) * share
-        return loss
+        shares = {name: LossTerm(term.total, self._counts[name]) for name, term in terms.items()}  # of the whole step
+        for name, share in shares.items():
+            self._parts[name].append(share.mean.item())
+        return weigh(shares, self.settings.lam, self.settings.image_weight)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log every loss part beside the sum."""
