@@ -18,7 +18,7 @@ from genau.inspector import Inspector
 from genau.model.backbones import Memory
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
-from genau.prompts import ANALYSIS_KEYS, DEFECT_WORD, NORMAL_WORD, Query
+from genau.prompts import ANALYSIS_KEYS, DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, Query
 from genau.results import Analysis
 from genau.writer import AnalysisWriter, analysis_grammar
 
@@ -222,3 +222,19 @@ def test_an_inspector_writes_what_the_mask_says(
     assert asked.analysis.types in ('<|im_end|> "x"', "unknown")
     assert "analysis" in asked.timing_ms
     assert inspector.inspect(rgb, analysis=False).analysis is None
+
+
+def test_a_bad_part_never_gets_the_advice_for_a_good_one(
+    inspector: Inspector, picture: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MAX_FREE_TOKENS", 400)  # the tiny tokenizer spells almost every letter
+    inspector.model.config.writes_analysis = True
+    inspector.model.config.trained_advice = ("check the tool", "clean the fixture")
+    seen = inspector.see(picture(1, spot=True))
+    bad = inspector.ask(seen, analysis=True, threshold=0.0).analysis
+    good = inspector.ask(seen, analysis=True, threshold=1.0).analysis
+    assert bad is not None
+    assert good is not None
+    assert (bad.verdict, good.verdict) == ("defect", "normal")
+    assert bad.recommendation in inspector.model.config.trained_advice
+    assert good.recommendation == NORMAL_ADVICE
