@@ -13,8 +13,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
-    "answers arguments calibration checkpoints datasets errors images inspector judgement maps metrics model passport "
-    "paths pixels processor prompts reading regions results weights writer"
+    "answers arguments calibration checkpoints datasets detection errors images inspector judgement maps metrics model "
+    "passport paths pixels processor prompts reading regions results weights writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "writer": "answers errors model processor prompts results",
     "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
     "regions results writer",
+    "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
     "datasets.synthetic": "datasets.synthetic errors",

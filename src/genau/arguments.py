@@ -13,7 +13,7 @@ from genau.errors import ImageError, UsageError
 from genau.images import Picture
 from genau.paths import find_pictures
 from genau.prompts import MAX_NAME_CHARACTERS
-from genau.reading import ImageSource, read_mask
+from genau.reading import ImageSource, read_mask, read_picture
 
 Types = Sequence[str] | Mapping[str, str | None]
 
@@ -93,6 +93,18 @@ def picture_sources(images: ImageSource | Iterable[ImageSource]) -> Iterable[Ima
     if isinstance(images, str | Path):
         return [path for path, _ in find_pictures([images])]
     return [images] if isinstance(images, bytes | np.ndarray | Image.Image) else images
+
+
+def read_reference(source: ImageSource) -> Picture:
+    """Return a picture of a good part.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        return read_picture(source)
+    except ImageError as error:
+        raise ImageError(f"A reference cannot be used: {error}") from error
 
 
 def load_roi(roi: str | Path | NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genau import checkpoints
-from genau.arguments import Types, check_device, check_product, check_types, load_roi, picture_sources, read_roi
+from genau import arguments, checkpoints
+from genau.arguments import Types
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
 from genau.images import Letterbox, Picture
 from genau.judgement import Judged, Reply, judge
-from genau.maps import roi_cells
+from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory
 from genau.model.modeling import GenAUModel, Seen
@@ -52,7 +52,7 @@ class Inspector:
         self.name = checkpoint.name
         self.thresholds = checkpoint.thresholds
         self.processor = checkpoint.processor
-        self.device = check_device(device)
+        self.device = arguments.check_device(device)
         self.model: GenAUModel = checkpoint.model
         self.model.to(device).eval()  # type: ignore[arg-type]
 
@@ -63,7 +63,7 @@ class Inspector:
         Raises:
             UsageError: no such model or device. WeightsError, CheckpointError: it cannot be loaded.
         """
-        check_device(device)
+        arguments.check_device(device)
         return cls(checkpoints.load(name), device)
 
     def remember(self, references: ImageSource | Iterable[ImageSource]) -> ContextMemory:
@@ -73,9 +73,9 @@ class Inspector:
             ImageError: a reference cannot be read; nothing is inspected against half of the references.
         """
         memories = []
-        sources = iter(picture_sources(references))
+        sources = iter(arguments.picture_sources(references))
         while chunk := list(islice(sources, PICTURES_AT_ONCE)):
-            batch = self.processor.pictures([_read_reference(source).rgb for source in chunk])
+            batch = self.processor.pictures([arguments.read_reference(source).rgb for source in chunk])
             with torch.inference_mode():
                 memories.append(self.model.remember(*(batch[key].to(self.device) for key in batch)))
         if not memories:
@@ -97,7 +97,7 @@ class Inspector:
             ImageError: the picture, a reference or the mask cannot be read or does not fit.
         """
         picture = image if isinstance(image, Picture) else read_picture(image)
-        return self._see([picture], self._memory(references), roi)[0]
+        return self.see_many([picture], references, roi)[0]
 
     def ask(
         self,
@@ -116,7 +116,7 @@ class Inspector:
         Raises:
             UsageError: an empty, repeated or overlong name, a threshold outside [0, 1].
         """
-        return self._ask([seen], check_product(product), check_types(types), analysis, threshold)[0]
+        return self._ask([seen], arguments.check_product(product), arguments.check_types(types), analysis, threshold)[0]
 
     def inspect(
         self,
@@ -154,15 +154,19 @@ class Inspector:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
-        asked, part, mask = check_types(types), check_product(product), None if roi is None else load_roi(roi)
+        asked, part, mask = (
+            arguments.check_types(types),
+            arguments.check_product(product),
+            None if roi is None else arguments.load_roi(roi),
+        )
         check_threshold(self.thresholds.image if threshold is None else threshold)
-        sources, memory = iter(picture_sources(images)), self._memory(references)
+        sources, memory = iter(arguments.picture_sources(images)), self._memory(references)
 
         def batches() -> Iterator[Inspection]:
             while chunk := list(islice(sources, batch_size)):
-                rows = [_fits(_read_or_fail(source), mask) for source in chunk]
+                rows = [_read_or_fail(source, mask) for source in chunk]
                 pictures = [row for row in rows if isinstance(row, Picture)]
-                seen = self._see(pictures, memory, mask) if pictures else []
+                seen = self.see_many(pictures, memory, mask) if pictures else []
                 done = iter(self._ask(seen, part, asked, analysis, threshold) if seen else [])
                 yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
 
@@ -181,9 +185,14 @@ class Inspector:
         return AnalysisWriter(self.model, self.processor)
 
     @torch.inference_mode()
-    def _see(
-        self, pictures: Sequence[Picture], memory: ContextMemory | None, roi: str | Path | NDArray[np.bool_] | None
+    def see_many(
+        self,
+        pictures: Sequence[Picture],
+        references: References | None = None,
+        roi: str | Path | NDArray[np.bool_] | None = None,
     ) -> list[SeenImage]:
+        """Look at pictures in one batch; arguments and errors as in `see`."""
+        memory = self._memory(references)
         started = time.perf_counter()
         boxes = [self.processor.image_processor.letterbox(p.height, p.width) for p in pictures]
         batch = {
@@ -193,7 +202,7 @@ class Inspector:
         picture_ids = self.processor.picture_ids().to(self.device)
         context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
         seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self._instruction)
-        masks = [None if roi is None else read_roi(roi, picture) for picture in pictures]
+        masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
         if roi is not None:
             grid_hw = (seen.valid.shape[1], seen.valid.shape[2])
             cells = [roi_cells(mask, box, grid_hw) for mask, box in zip(masks, boxes, strict=True) if mask is not None]
@@ -219,13 +228,13 @@ class Inspector:
             thresholds = replace(thresholds, image=check_threshold(threshold), method="set by the caller", data="")
         started = time.perf_counter()
         queries = [Query(product=product), *(Query(name, text, product) for name, text in types.items())]
-        replies, memories = self._replies(images, queries)
+        replies, memories = self.replies(images, queries)
         ask_ms = 1000 * (time.perf_counter() - started) / len(images)
         inspections = []
         for image, answers, memory in zip(images, replies, memories, strict=True):
             judged_at = time.perf_counter()
             by_type = dict(zip(types, answers[1:], strict=True))
-            judged = judge(image.picture, image.letterbox, answers[0], by_type, thresholds, image.roi)
+            judged = judge(image.picture, answers[0], by_type, thresholds, image.roi)
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
@@ -235,8 +244,12 @@ class Inspector:
             inspections.append(replace(result, timing_ms={key: round(value, 1) for key, value in timing.items()}))
         return inspections
 
-    def _replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
-        """Return the replies of each picture to all queries, and each picture's memory after the first query."""
+    @torch.inference_mode()
+    def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
+        """Return the replies of each picture to all queries, and each picture's memory after the first query.
+
+        The pictures were seen in one batch; `ask` makes inspections of replies.
+        """
         pairs = [(image, query) for image in images for query in queries]
         replies: list[Reply] = []
         memories: list[Memory] = []
@@ -247,9 +260,11 @@ class Inspector:
             answer = self.model.ask(images[0].seen, **batch, image_index=index)
             margins = answer.margin.float().cpu().numpy()
             scores = torch.stack([answer.map_score, answer.text_score, answer.pred_score], 1).tolist()
-            for row, margin in enumerate(margins):
-                replies.append(Reply(margin, *scores[row]))
-                if chunk[row][1] is queries[0]:
+            for row, ((image, query), margin) in enumerate(zip(chunk, margins, strict=True)):
+                map_score, text_score, pred_score = scores[row]
+                draw = partial(to_original, margin, image.letterbox, image.roi)
+                replies.append(Reply(pred_score, map_score, text_score, draw))
+                if query is queries[0]:
                     memories.append(answer.memory.take(index.new_tensor([row])))
         count = len(queries)
         return [replies[start : start + count] for start in range(0, len(replies), count)], memories
@@ -273,26 +288,14 @@ class Inspector:
         return self._writer.write(memory, DEFECT_WORD if defective else NORMAL_WORD, known, choices)
 
 
-def _read_reference(source: ImageSource) -> Picture:
+def _read_or_fail(source: ImageSource, roi: NDArray[np.bool_] | None) -> Picture | Inspection:
+    """Return the picture, or a failed row if it cannot be read or the region of interest does not fit it."""
+    name = str(source) if isinstance(source, str | Path) else "<picture>"
     try:
-        return read_picture(source)
+        picture = read_picture(source)
+        name = picture.name
+        if roi is not None:
+            arguments.read_roi(roi, picture)
     except ImageError as error:
-        raise ImageError(f"A reference cannot be used: {error}") from error
-
-
-def _read_or_fail(source: ImageSource) -> Picture | Inspection:
-    try:
-        return read_picture(source)
-    except ImageError as error:
-        return Inspection.failed(str(source) if isinstance(source, str | Path) else "<picture>", str(error))
-
-
-def _fits(row: Picture | Inspection, roi: NDArray[np.bool_] | None) -> Picture | Inspection:
-    """Turn a picture that the region of interest does not fit into a failed row."""
-    if roi is None or isinstance(row, Inspection):
-        return row
-    try:
-        read_roi(roi, row)
-    except ImageError as error:
-        return Inspection.failed(row.name, str(error))
-    return row
+        return Inspection.failed(name, str(error))
+    return picture

@@ -1,27 +1,27 @@
 """From a model's replies about one picture to its `Inspection`: map, mask, verdict, typed defects, contradictions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genau.calibration import Thresholds
-from genau.images import Letterbox, Picture
-from genau.maps import to_original
+from genau.images import Picture
 from genau.regions import Region, find_regions, keep_regions, to_defects
 from genau.results import Inspection, Verdict
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """The model's answer to one question about one picture."""
+    """The answer to one question about one picture, of GenAU or of a baseline."""
 
-    margin: NDArray[np.float32]  # (h, w) on the finest grid
-    map_score: float
-    text_score: float
-    pred_score: float
+    pred_score: float  # in [0, 1]
+    map_score: float = math.nan  # in [0, 1], the map's part of it
+    text_score: float | None = None  # in [0, 1], the word's part of it; None: nothing was said in words
+    draw: Callable[[], NDArray[np.float32]] | None = None
+    # Makes the map (H, W) in [0, 1], frame of the original: the maps of 200 types at once would fill the memory.
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,6 @@ class Judged:
 
 def judge(
     picture: Picture,
-    letterbox: Letterbox,
     general: Reply,
     types: Mapping[str, Reply],
     thresholds: Thresholds,
@@ -42,25 +41,27 @@ def judge(
 ) -> Judged:
     """Decide on one picture. `general` answers "any defect", `types` one named type each.
 
-    `verdict` is defect if and only if `pred_score >= thresholds.image`; a part judged normal has an empty mask.
+    `verdict` is defect if and only if `pred_score >= thresholds.image`; a part judged normal has an empty mask, and
+    without a map there is none. `roi` (H, W) is where was inspected.
     """
     verdict = decide(general.pred_score, thresholds.image)
     if verdict is Verdict.UNREADABLE:
         reason = f"The model's score of this picture is {general.pred_score}, not a number in [0, 1]. Check the model."
         failed = Inspection.failed(picture.name, reason)
         return Judged(replace(failed, width=picture.width, height=picture.height), [])
-    anomaly_map = to_original(general.margin, letterbox, roi)
+    anomaly_map = general.draw() if general.draw else np.zeros((0, 0), np.float32)
     inspected = np.ones_like(anomaly_map, np.bool_) if roi is None else roi  # even where a threshold of 0 is reached
-    regions = find_regions((anomaly_map >= thresholds.pixel) & inspected) if verdict is Verdict.DEFECT else []
-    mask = keep_regions(regions, (picture.height, picture.width))
+    regions: list[Region] = []
+    if general.draw and verdict is Verdict.DEFECT:
+        regions = find_regions((anomaly_map >= thresholds.pixel) & inspected)
     means: dict[str, list[float]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
-    for name, reply in types.items():  # one map at a time: 200 of them would fill the memory
-        if regions and reply.pred_score >= thresholds.type:
-            type_map = to_original(reply.margin, letterbox, roi)
+    for name, reply in types.items():  # one map at a time
+        if regions and reply.draw and reply.pred_score >= thresholds.type:
+            type_map = reply.draw()
             means[name] = [float(type_map[region.box_yx][region.inside].mean()) for region in regions]
             masks[name] = (type_map >= thresholds.pixel) & inspected
-    text_verdict = decide(general.text_score, 0.5)
+    text_verdict = None if general.text_score is None else decide(general.text_score, 0.5)
     inspection = Inspection(
         image=picture.name,
         width=picture.width,
@@ -68,16 +69,16 @@ def judge(
         verdict=verdict,
         pred_score=general.pred_score,
         map_score=general.map_score,
-        text_score=general.text_score,
+        text_score=math.nan if general.text_score is None else general.text_score,
         threshold=thresholds.image,
         text_verdict=text_verdict,
         picture=picture.rgb,
         anomaly_map=anomaly_map,
-        pred_mask=mask,
+        pred_mask=keep_regions(regions, (anomaly_map.shape[0], anomaly_map.shape[1])),
         defects=to_defects(regions, anomaly_map, means),
         types={name: reply.pred_score for name, reply in types.items()},
         type_masks=masks,
-        contradiction=contradiction(verdict, text_verdict, regions),
+        contradiction=contradiction(verdict, text_verdict, regions if general.draw else None),
     )
     return Judged(inspection, regions)
 
@@ -89,11 +90,11 @@ def decide(score: float, threshold: float) -> Verdict:
     return Verdict.DEFECT if score >= threshold else Verdict.NORMAL
 
 
-def contradiction(verdict: Verdict, text_verdict: Verdict, regions: list[Region]) -> str | None:
-    """Return in words where score, words and map disagree, or None."""
+def contradiction(verdict: Verdict, text_verdict: Verdict | None, regions: list[Region] | None) -> str | None:
+    """Return in words where score, words and map disagree, or None; what is None was not asked."""
     notes = []
-    if text_verdict is not verdict:
+    if text_verdict not in {None, verdict}:
         notes.append(f"The score says {verdict}, the language model's own word is {text_verdict}.")
-    if verdict is Verdict.DEFECT and not regions:
+    if verdict is Verdict.DEFECT and regions == []:
         notes.append("The score says defect, but no region of the map is above the mask threshold.")
     return " ".join(notes) or None
