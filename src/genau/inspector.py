@@ -246,10 +246,7 @@ class Inspector:
 
     @torch.inference_mode()
     def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
-        """Return the replies of each picture to all queries, and each picture's memory after the first query.
-
-        The pictures were seen in one batch; `ask` makes inspections of replies.
-        """
+        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
         pairs = [(image, query) for image in images for query in queries]
         replies: list[Reply] = []
         memories: list[Memory] = []
