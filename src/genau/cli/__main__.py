@@ -1,0 +1,5 @@
+"""`python -m genau.cli`."""
+
+from genau.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""`genau data …`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genau.cli.terminal import progress
+
+app = typer.Typer(help="Data sets and synthetic pictures.", no_args_is_help=True)
+
+
+@app.command("synth")
+def data_synth(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder; a `manifest` data set is written.")],
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 20,
+    seed: Annotated[int, typer.Option(help="First seed; scenes depend on nothing else.")] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Side in pixels.")] = 640,
+) -> None:
+    """Write synthetic pictures with exact masks, as a data set to look at or to train on."""
+    from genau.datasets.synthesis import write_dataset
+
+    with progress(count, "Painting") as step:
+        typer.echo(write_dataset(output, count, seed, (size, size), step))
