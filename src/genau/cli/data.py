@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from genau.cli.terminal import progress
+from genau.cli.terminal import EXIT_FAILED, progress
 
 app = typer.Typer(help="Data sets and synthetic pictures.", no_args_is_help=True)
 
@@ -22,3 +22,19 @@ def data_synth(
 
     with progress(count, "Painting") as step:
         typer.echo(write_dataset(output, count, seed, (size, size), step))
+
+
+@app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="A data set's folder.")],
+    format: Annotated[str | None, typer.Option(help="Its layout; recognised where not given.")] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every picture, not only its header.")] = False,
+) -> None:
+    """Say in words what a data set holds and what does not match; exit with 1 if there are problems."""
+    from genau.datasets.check import check
+
+    report = check(folder, format, deep=deep)
+    typer.echo("\n".join(report.lines))
+    if report.problems:
+        typer.echo("\n".join(f"problem: {problem}" for problem in report.problems))
+        raise typer.Exit(EXIT_FAILED)

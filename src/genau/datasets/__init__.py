@@ -1,9 +1,11 @@
 """Data sets of annotated pictures: one reader per folder layout, all delivering `Sample`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from genau.datasets import folder, manifest, mvtec, visa
+from genau.datasets import folder, manifest, mvtec, real_iad, visa
+from genau.datasets.dialects import DIALECTS
 from genau.datasets.layout import guess_format
 from genau.datasets.sample import Sample
 from genau.errors import UsageError, suggest
@@ -13,7 +15,8 @@ __all__ = ["FORMATS", "Sample", "guess_format", "read"]
 FORMATS: dict[str, Callable[..., list[Sample]]] = {
     "manifest": manifest.read,
     "visa": visa.read,
-    "mvtec": mvtec.read,
+    "real-iad": real_iad.read,
+    **{name: partial(mvtec.read, format=name) for name in sorted(DIALECTS)},
     "folder": folder.read,
 }
 

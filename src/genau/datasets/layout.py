@@ -1,11 +1,16 @@
 """What the readers share: telling layouts apart, listing pictures, and choosing among samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from genau.datasets.dialects import DIALECTS, SAME_TREE
 from genau.datasets.sample import Sample
 from genau.errors import DataError, UsageError, suggest
 from genau.paths import EXTENSIONS
+
+# Takes one fault in words. Readers pass `refuse` by default, so that the first ends them; `check` collects them all.
+Tell = Callable[[str], None]
 
 # Accepted spellings of a label as the name of a folder -> defective?
 LABEL_FOLDERS = {
@@ -22,19 +27,32 @@ LABEL_FOLDERS = {
     "defective": True,
 }
 
-# Categories whose name is not what one would call the part. "printed circuit board" must be the product's name in
-# training sets too: that is how evaluation sees that pcb1-4 are not zero-shot.
+MASK_FOLDERS = ("masks", "mask", "ground_truth")
+
+# Categories whose name is not what one would call the part. The same part must have the same words in every set,
+# training sets included: that is how evaluation sees that pcb1-4 are not zero-shot.
 PRODUCT_WORDS = {
     "candle": "candle",
     "capsules": "capsule",
     "chewinggum": "chewing gum",
     "macaroni1": "macaroni",
     "macaroni2": "macaroni",
+    "pcb": "printed circuit board",
     "pcb1": "printed circuit board",
     "pcb2": "printed circuit board",
     "pcb3": "printed circuit board",
     "pcb4": "printed circuit board",
+    "audiojack": "audio jack",
+    "terminalblock": "terminal block",
+    "transistor1": "transistor",
+    "vcpill": "vitamin C pill",
+    "woodstick": "wood stick",
 }
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise `DataError` for a fault of a data set."""
+    raise DataError(message)
 
 
 def words(name: str) -> str:
@@ -66,20 +84,48 @@ def guess_format(root: Path) -> str | None:
     """Return the key of `FORMATS` whose marks the folder has, or None; nothing but names is looked at."""
     if not root.is_dir():
         return None
+    folders = list_folders(root)
+    names = [folder.name.lower() for folder in folders]
+    categories = [folder for folder in folders if is_mvtec_category(folder)]
+    found: str | None
     if (root / "annotations.jsonl").is_file() or (root / "dataset.json").is_file():
-        return "manifest"
-    if (root / "split_csv").is_dir():
-        return "visa"
-    if any(is_mvtec_category(folder) for folder in list_folders(root)):
-        return "mvtec"
-    if any(folder.name.lower() in LABEL_FOLDERS for folder in list_folders(root)):
-        return "folder"
-    return None
+        found = "manifest"
+    elif "split_csv" in names:
+        found = "visa"
+    elif any(name.startswith("realiad_") for name in names):
+        found = "real-iad"
+    elif categories:
+        found = _guess_dialect(categories)
+    else:
+        found = "folder" if any(name in LABEL_FOLDERS for name in names) else None
+    return found
+
+
+def _guess_dialect(categories: list[Path]) -> str:
+    for name, dialect in DIALECTS.items():
+        if dialect.marks:
+            fits = any(_has(category, dialect.marks) for category in categories)
+        else:
+            fits = bool(dialect.categories) and all(dialect.knows(category.name) for category in categories)
+        if fits and not any(_has(category, dialect.lacks) for category in categories):
+            return name
+    return "mvtec"
+
+
+def _has(folder: Path, places: Iterable[str]) -> bool:
+    """Whether the folder has one of these folders, given by their path in it, upper or lower case."""
+    for place in places:
+        found: Path | None = folder
+        for name in place.split("/"):
+            found = subfolder(found, name) if found is not None else None
+        if found is not None:
+            return True
+    return False
 
 
 def is_mvtec_category(folder: Path) -> bool:
     """Whether the folder holds `train/good/`, or `test/` with folders of pictures."""
-    train, test = subfolder(folder, "train"), subfolder(folder, "test")
+    train, test = subfolder(folder, "train"), subfolder(folder, "test", "test_public")
     if train is not None and any(LABEL_FOLDERS.get(p.name.lower()) is False for p in list_folders(train)):
         return True
     return test is not None and any(list_images(p) for p in list_folders(test))
@@ -92,20 +138,25 @@ def require_layout(root: Path, expected: str, needs: str) -> None:
     if not root.is_dir():
         raise DataError(f"{root} is a file; a data set is a folder. Give the folder that contains it.")
     found = guess_format(root)
-    if found == expected:
+    if found == expected or (found in SAME_TREE and expected in SAME_TREE and _may_be(root, expected)):
         return
     message = f"{root} does not have the {expected} layout: it needs {needs}."
     if found is not None:
         message += f" It looks like the {found} layout: read it with format {found!r}."
     elif is_mvtec_category(root):
-        message += (
-            f" It looks like one category of the mvtec layout: give its parent {root.parent} with format 'mvtec'."
-        )
+        whole = _guess_dialect([root])
+        message += f" It looks like one category of the {whole} layout: give its parent {root.parent}"
+        message += f" with format {whole!r}."
     elif inner := next((p for p in list_folders(root) if guess_format(p)), None):
         message += f" {inner} looks like the {guess_format(inner)} layout: is that the folder you mean?"
     else:
         message += " No other layout is recognised either: check the path, or put the pictures into good/ and bad/."
     raise DataError(message)
+
+
+def _may_be(root: Path, expected: str) -> bool:
+    dialect = DIALECTS[expected]
+    return not dialect.categories or any(dialect.knows(folder.name) for folder in list_folders(root))
 
 
 def select(root: Path, samples: Iterable[Sample], categories: Sequence[str] | None, split: str | None) -> list[Sample]:
@@ -136,16 +187,22 @@ def select(root: Path, samples: Iterable[Sample], categories: Sequence[str] | No
     return sorted(chosen, key=lambda s: (s.category, s.split, s.image.as_posix()))
 
 
-def require_files(samples: Iterable[Sample], listed_in: Path) -> None:
-    """Raise `DataError` unless all images and masks exist that an annotation file lists."""
-    listed = [(kind, p) for s in samples for kind, p in (("image", s.image), ("mask", s.mask)) if p is not None]
+def require_files(samples: Iterable[Sample], listed_in: Path, tell: Tell = refuse) -> list[Sample]:
+    """Return the samples whose images and masks exist; tell of the others, which an annotation file lists."""
+    samples = list(samples)
+    listed = [
+        (kind, p) for s in samples for kind, p in (("image", s.image), *(("mask", m) for m in s.masks)) if p is not None
+    ]
     missing = [(kind, path) for kind, path in listed if not path.is_file()]
-    if missing:
-        kind, path = missing[0]
-        raise DataError(
-            f"The {kind} {path} does not exist, but {listed_in} lists it ({len(missing)} of {len(listed)} files are "
-            "missing). Copy the missing files to their place, or remove their rows."
-        )
+    if not missing:
+        return samples
+    kind, path = missing[0]
+    tell(
+        f"The {kind} {path} does not exist, but {listed_in} lists it ({len(missing)} of {len(listed)} files are "
+        "missing). Copy the missing files to their place, or remove their rows."
+    )
+    lost = {path for _, path in missing}
+    return [sample for sample in samples if lost.isdisjoint((sample.image, *sample.masks))]
 
 
 def read_text(path: Path) -> str:
@@ -156,15 +213,15 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
 
 
-def masks_by_stem(folder: Path) -> dict[str, Path]:
+def masks_by_stem(folder: Path, tell: Tell = refuse) -> dict[str, Path]:
     """Return the masks below a folder by their path in it, lower case, without suffix and without `_mask`.
 
-    Raises `DataError` where two masks claim the same picture.
+    Tells of two masks that claim the same picture.
     """
     found: dict[str, Path] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.name[0] != "."):
         key = path.relative_to(folder).with_suffix("").as_posix().lower().removesuffix("_mask")
         if key in found:
-            raise DataError(f"{found[key]} and {path} are masks of the same image. Keep one of them.")
-        found[key] = path
+            tell(f"{found[key]} and {path} are masks of the same image. Keep one of them.")
+        found.setdefault(key, path)
     return found

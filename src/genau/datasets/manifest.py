@@ -1,8 +1,9 @@
 """Reader of our own layout, which holds several defect types in one picture.
 
 `dataset.json` has the `name` and the list of `types`; each line of `annotations.jsonl` is an object with `image`,
-`mask` (or null), `product`, `split` and `types`, and may have `category` (otherwise the product) and `group`. A mask is
-an indexed PNG: 0 is normal, k is the k-th of the types in `dataset.json`.
+`mask` (or null), `product`, `split` and `types`, and may have `category` (otherwise the product), `group`, and
+`analysis`, an object of reference descriptions in words. A mask is an indexed PNG: 0 is normal, k is the k-th of the
+types in `dataset.json`.
 """
 
 import json
@@ -11,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genau.datasets.layout import read_text, require_files, require_layout, select
-from genau.datasets.sample import Sample
+from genau.datasets.layout import Tell, read_text, refuse, require_files, require_layout, select
+from genau.datasets.sample import ANALYSIS_KEYS, Sample
 from genau.errors import DataError, suggest
 
 _ABOUT_FILE = "dataset.json"
@@ -34,14 +35,16 @@ _FRAME_OF_NAME = {"magnetic_tile": r"_num_(\d+)$"}
 _MAX_FRAME_STEP = 250
 
 
-def read(root: Path, *, categories: Sequence[str] | None = None, split: str | None = None) -> list[Sample]:
+def read(
+    root: Path, *, categories: Sequence[str] | None = None, split: str | None = None, tell: Tell = refuse
+) -> list[Sample]:
     """Return the samples of a manifest; a row with types or a mask is defective.
 
-    Raises `DataError` with the line for what is wrong in the annotations, also for missing files.
+    Raises `DataError`, or calls `tell`, with the line for what is wrong in the annotations, also for missing files.
     """
     require_layout(root, "manifest", f"{_ABOUT_FILE} and {_ROWS_FILE}")
     about = _read_about(root / _ABOUT_FILE)
-    rows = _read_rows(root / _ROWS_FILE, about["types"])
+    rows = _read_rows(root / _ROWS_FILE, about["types"], tell)
     groups = _groups(about["name"], [Path(row["image"]).stem for row in rows])
     mask_types = dict(enumerate(about["types"], start=1)) or None
     samples = [
@@ -56,12 +59,11 @@ def read(root: Path, *, categories: Sequence[str] | None = None, split: str | No
             mask=None if row["mask"] is None else root / row["mask"],
             mask_types=None if row["mask"] is None else mask_types,
             group=row.get("group", group),
+            analysis=row.get("analysis"),
         )
         for row, group in zip(rows, groups, strict=True)
     ]
-    chosen = select(root, samples, categories, split)
-    require_files(chosen, root / _ROWS_FILE)
-    return chosen
+    return require_files(select(root, samples, categories, split), root / _ROWS_FILE, tell)
 
 
 def _read_about(path: Path) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def _read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _read_rows(path: Path, types: list[str]) -> list[dict[str, Any]]:
+def _read_rows(path: Path, types: list[str], tell: Tell) -> list[dict[str, Any]]:
     """Return the checked rows of the annotation file."""
     if not path.is_file():
         raise DataError(f"{path} does not exist; the manifest layout needs it with one line per image. Add it.")
@@ -90,11 +92,16 @@ def _read_rows(path: Path, types: list[str]) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        row = _parse(line, where)
-        _check_row(row, types, where)
+        try:
+            row = _parse(line, where)
+            _check_row(row, types, where)
+        except DataError as error:
+            tell(str(error))
+            continue
         first = line_of.setdefault(Path(row["image"]), number)
         if first != number:
-            raise DataError(f"{where}: {row['image']} is listed in line {first} already. Keep one of the two rows.")
+            tell(f"{where}: {row['image']} is listed in line {first} already. Keep one of the two rows.")
+            continue
         rows.append(row)
     return rows
 
@@ -127,6 +134,20 @@ def _check_row(row: dict[str, Any], types: list[str], where: str) -> None:
             raise DataError(f"{where}: the type {name!r} is not among the types of {_ABOUT_FILE}, {types}.{close}")
     if row["mask"] is not None and types and not row["types"]:
         raise DataError(f"{where}: {row['image']} has a mask but no types. Name the types, or set the mask to null.")
+    _check_analysis(row.get("analysis"), where)
+
+
+def _check_analysis(analysis: Any, where: str) -> None:  # noqa: ANN401 - whatever the line holds
+    if analysis is None:
+        return
+    if not isinstance(analysis, dict):
+        raise DataError(f"{where}: analysis is {analysis!r}; it must be an object, for example {{'location': 'top'}}.")
+    for key, value in analysis.items():
+        if key not in ANALYSIS_KEYS:
+            close = suggest(key, ANALYSIS_KEYS)
+            raise DataError(f"{where}: analysis has the key {key!r}.{close} Known are {', '.join(ANALYSIS_KEYS)}.")
+        if not isinstance(value, str):
+            raise DataError(f"{where}: {key} of analysis is {value!r}; it must be a text. Put it in quotes.")
 
 
 def _groups(dataset: str, stems: list[str]) -> list[str | None]:

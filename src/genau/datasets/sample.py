@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from genau.errors import DataError
 
 UNTYPED = "defect"  # key of `read_masks` where pixels cannot be told apart by type
+# What a reference description in words may tell: the fields of `results.Analysis` but the verdict, which is the label.
+ANALYSIS_KEYS = ("types", "location", "appearance", "severity", "likely_cause", "recommendation")
 _LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
@@ -28,11 +30,21 @@ class Sample:
     mask_types: Mapping[int, str] | None = field(default=None, hash=False)
     # pixel value of the mask -> type; None: every pixel that is not 0 is defective
     group: str | None = None  # pictures of the same physical part share it; a split never parts them
+    analysis: Mapping[str, str] | None = field(default=None, hash=False)
+    # reference description in words, some or all of `ANALYSIS_KEYS`
+    more_masks: tuple[Path, ...] = ()  # beside `mask`, where each defect of the picture has a mask of its own
 
     def __post_init__(self) -> None:
-        """Refuse normal samples that carry defects."""
+        """Refuse normal samples that carry defects, and further masks where there is no first untyped one."""
+        if self.more_masks and (self.mask is None or self.mask_types is not None):
+            raise ValueError(f"{self.image} has more_masks={self.more_masks}; they need a mask, and no mask_types.")
         if not self.label and (self.types or self.mask is not None):
             raise ValueError(f"{self.image} is normal but has types={self.types} and mask={self.mask}.")
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The files of all masks."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
     @property
     def has_mask(self) -> bool:
@@ -77,26 +89,32 @@ class Sample:
 
     def _read_values(self, size_hw: tuple[int, int] | None) -> NDArray[np.int32]:
         """Return the raw mask values (H, W) of a defective sample, checked for size and for being empty."""
-        from genau.reading import read_mask
-
         if self.mask is None:
             raise DataError(
                 f"{self.image} is defective but has no mask, so its defective pixels are unknown. "
                 "Add a mask, or leave the sample out of pixel measures (`has_mask` tells)."
             )
-        values: NDArray[np.int32] = read_mask(self.mask, self.image)
-        if size_hw is not None and values.shape != tuple(size_hw):
-            raise DataError(
-                f"{self.mask} has the size {values.shape}, its image {tuple(size_hw)} (H, W). "
-                "A mask must be drawn in the frame of its upright image: export it again at that size."
-            )
-        if self.mask.suffix.lower() in _LOSSY_SUFFIXES:
-            if self.mask_types is not None:
-                raise DataError(f"{self.mask} is a JPEG, which blurs type numbers. Save typed masks as PNG.")
-            values = values * (values > 127)  # JPEG rings a few grey levels around every edge
+        values = self._read_file(self.mask, size_hw)
+        for path in self.more_masks:
+            values = np.maximum(values, self._read_file(path, size_hw))
         if not values.any():
             raise DataError(
                 f"{self.mask} is empty but {self.image} is labelled defective. "
                 "Draw the defect, label the image normal, or remove the mask if the pixels are not annotated."
             )
+        return values
+
+    def _read_file(self, path: Path, size_hw: tuple[int, int] | None) -> NDArray[np.int32]:
+        from genau.reading import read_mask
+
+        values: NDArray[np.int32] = read_mask(path, self.image)
+        if size_hw is not None and values.shape != tuple(size_hw):
+            raise DataError(
+                f"{path} has the size {values.shape}, its image {tuple(size_hw)} (H, W). "
+                "A mask must be drawn in the frame of its upright image: export it again at that size."
+            )
+        if path.suffix.lower() in _LOSSY_SUFFIXES:
+            if self.mask_types is not None:
+                raise DataError(f"{path} is a JPEG, which blurs type numbers. Save typed masks as PNG.")
+            values = values * (values > 127)  # JPEG rings a few grey levels around every edge
         return values

@@ -10,12 +10,12 @@ from transformers import AutoTokenizer, TrainingArguments, set_seed
 
 from genau import checkpoints, datasets, weights
 from genau.datasets.synthetic import DEFECT_TYPES
-from genau.errors import UsageError
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.training.batches import BatchMaker
 from genau.training.examples import ExampleSource
 from genau.training.features import EncodedExamples
+from genau.training.resuming import checkpoint_to_resume
 from genau.training.settings import TrainSettings
 from genau.training.trainer import JointTrainer
 
@@ -31,11 +31,7 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
     Raises:
         UsageError: the folder holds a run and `resume` is not asked for, or there is nothing to resume.
     """
-    last = _last_checkpoint(output)
-    if last and not resume:
-        raise UsageError(f"{output} holds a run already. Go on with --resume, or choose another folder with -o.")
-    if resume and not last:
-        raise UsageError(f"There is nothing to resume in {output}. Leave --resume out to start.")
+    last = checkpoint_to_resume(output, resume=resume)
     set_seed(settings.seed)
     model, processor = starting_point(settings)
     samples = [sample for folder in settings.real for sample in datasets.read(folder, "manifest")]
@@ -136,11 +132,6 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
 def advice() -> tuple[str, ...]:
     """Return every recommendation that the answers for defective parts hold."""
     return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.recommendations}))
-
-
-def _last_checkpoint(output: Path) -> Path | None:
-    found = [path for path in output.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def _cache_name(settings: TrainSettings) -> str:

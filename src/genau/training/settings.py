@@ -3,12 +3,14 @@
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genau.errors import UsageError, suggest
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class TrainSettings(BaseModel):
@@ -47,11 +49,11 @@ class TrainSettings(BaseModel):
     save_every: int = Field(100, ge=1)
 
 
-def load_settings(path: Path, changes: list[str]) -> TrainSettings:
-    """Read a YAML file, apply `key=value` changes, and put environment variables in for `${NAME}`.
+def read_values(path: Path, changes: list[str]) -> dict[str, Any]:
+    """Read a YAML file, put environment variables in for `${NAME}`, and apply `key=value` changes.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key (with a suggestion), a wrong value, an unset variable.
+        UsageError: no such file, not YAML, a change without '=', an unset variable.
     """
     try:
         values = yaml.safe_load(_expand(path.read_text()))
@@ -66,21 +68,21 @@ def load_settings(path: Path, changes: list[str]) -> TrainSettings:
         if not separator:
             raise UsageError(f"--set {change!r} has no '='. Write --set key=value.")
         values[key.strip()] = yaml.safe_load(value)
-    return parse_settings(values, str(path))
+    return values
 
 
-def parse_settings(values: dict[str, Any], source: str) -> TrainSettings:
-    """Check settings.
+def parse_settings(values: dict[str, Any], source: str, form: type[Settings]) -> Settings:
+    """Check settings of one form.
 
     Raises:
         UsageError: what is wrong with which key, and what it may be.
     """
     try:
-        return TrainSettings(**values)
+        return form(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        hint = suggest(key, TrainSettings.model_fields) if first["type"] == "extra_forbidden" else ""
+        hint = suggest(key, form.model_fields) if first["type"] == "extra_forbidden" else ""
         raise UsageError(f"{source}: {key}: {first['msg']}.{hint}") from error
 
 
