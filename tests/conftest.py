@@ -1,6 +1,10 @@
 """Tiny real parts: a byte-level tokenizer trained on our own words, and a nano of a few thousand weights."""
 
+import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from genau import checkpoints, cli
 from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
 from genau.inspector import Inspector
@@ -105,3 +110,45 @@ def picture() -> Callable[..., NDArray[np.uint8]]:
         return rgb
 
     return draw
+
+
+class Run(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Genau = Callable[..., Run]
+
+
+@pytest.fixture
+def genau(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Genau:
+    """Run the command line as a shell would."""
+
+    def run(*arguments: object) -> Run:
+        monkeypatch.setattr(sys, "argv", ["genau", *map(str, arguments)])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        assert isinstance(code, int)
+        return Run(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def folder(config: GenAUConfig, processor: GenAUProcessor, tmp_path: Path) -> Path:
+    """A tiny model in the merged form, which needs no base weights."""
+    torch.manual_seed(0)
+    model = GenAUModel(config)
+    with torch.no_grad():
+        model.mask_head.distance_offset.zero_()
+    checkpoints.save_merged(tmp_path / "model", model, processor, Thresholds(0.0, 0.3, 0.5, "all defect", "none"))
+    return tmp_path / "model"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,57 +14,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau import checkpoints, cli, weights
-from genau.calibration import Thresholds
+from genau import checkpoints, weights
 from genau.errors import WeightsError
-from genau.model.configuration import GenAUConfig
-from genau.model.modeling import GenAUModel
-from genau.processor import GenAUProcessor
 from genau.results import INSPECTION_SCHEMA
 
 Draw = Callable[..., NDArray[np.uint8]]
 
 
-class Run(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Genau = Callable[..., Run]
-
-
-@pytest.fixture
-def genau(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Genau:
-    """Run the command line as a shell would."""
-
-    def run(*arguments: object) -> Run:
-        monkeypatch.setattr(sys, "argv", ["genau", *map(str, arguments)])
-        capsys.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        assert isinstance(code, int)
-        return Run(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def folder(config: GenAUConfig, processor: GenAUProcessor, tmp_path: Path) -> Path:
-    """A tiny model in the merged form, which needs no base weights."""
-    torch.manual_seed(0)
-    model = GenAUModel(config)
-    with torch.no_grad():
-        model.mask_head.distance_offset.zero_()
-    checkpoints.save_merged(tmp_path / "model", model, processor, Thresholds(0.0, 0.3, 0.5, "all defect", "none"))
-    return tmp_path / "model"
+Genau = Callable[..., Any]
 
 
 @pytest.fixture

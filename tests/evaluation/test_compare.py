@@ -216,6 +216,13 @@ def test_a_measure_is_averaged_over_the_categories_where_all_runs_define_it(make
     assert f"Pixel AP n/a: {reason}" in as_text(comparison)
 
 
+def test_a_number_that_is_not_finite_is_undefined(make: Make) -> None:
+    folders = [make(name, [entry({"nut": {"pixel_ap": 0.25, "pixel_auroc": 0.5}})]) for name in ("a", "b")]
+    path = folders[1] / "metrics.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0.25", "1e999").replace("0.5", "NaN"), encoding="utf-8")
+    assert [row.values[0].value for row in compare(folders).rows] == [None, None]
+
+
 def test_a_measure_that_one_run_was_not_asked_for_is_not_compared(make: Make) -> None:
     folders = [
         make("a", [entry({"nut": {"pixel_ap": 0.1, "type_accuracy": 0.5}})]),
@@ -276,6 +283,13 @@ def test_other_names_or_labels_of_pictures_are_refused(make: Make, change: Table
     images = rows({"nut": WORSE})
     with pytest.raises(UsageError, match=r"saw different pictures of parts, nut: .*nut/0.png.* `genau eval`"):
         compare([make("a", runs, images), make("b", runs, [images[0] | change, *images[1:]])])
+
+
+def test_a_picture_that_only_the_other_run_has_is_refused(make: Make) -> None:
+    runs = [entry({"nut": {"image_auroc": 0.5}})]
+    folders = [make(name, runs, rows({"nut": values})) for name, values in (("a", WORSE), ("b", [*WORSE, 0.5]))]
+    with pytest.raises(UsageError, match=r"nut/7.png"):
+        compare(folders)
 
 
 def test_what_cannot_be_compared_is_refused_in_words(make: Make, tmp_path: Path) -> None:

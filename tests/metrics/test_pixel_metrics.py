@@ -1,6 +1,7 @@
 """The streaming pixel measures agree with exact ones, whatever the order and the number of workers."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,3 +241,44 @@ def test_a_map_squeezed_into_a_few_bins_is_given_away_by_its_tie_error() -> None
     images = [((0.5 + s * 1e-5).astype(np.float32), m) for s, m in _images()]
     assert _histogram(images).tie_error() > 0.1
     assert _histogram(_images()).tie_error() < 1e-4
+
+
+@pytest.mark.parametrize("where", [np.s_[0, 0], np.s_[-1, -1], np.s_[:, -1], np.s_[-1, :], np.s_[2:5, 0], np.s_[:]])
+def test_defects_at_the_edges_of_a_picture_are_counted_whole(where: tuple[slice, ...]) -> None:
+    mask = np.zeros((6, 11), np.bool_)
+    mask[where] = True
+    histogram = _histogram([(np.full(mask.shape, 0.25, np.float32), mask)])
+    assert (histogram.anomalous.sum(), histogram.normal.sum()) == (mask.sum(), (~mask).sum())
+    assert (histogram.normal >= 0).all()
+    assert histogram.overlap[65_536 // 4] == pytest.approx(histogram.n_regions) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_score_of_one_is_in_the_last_bin_and_zero_in_the_first(dtype: type) -> None:
+    scores: NDArray[np.float32] = np.array([[0, 1 - 2**-17, 1]], dtype)
+    assert np.flatnonzero(_histogram([(scores, scores < 0)]).normal).tolist() == [0, 65_535]
+
+
+def test_a_saved_histogram_is_read_back_the_same(tmp_path: Path) -> None:
+    histogram = _histogram(_images())
+    np.savez(tmp_path / "counts.npz", allow_pickle=False, **histogram.arrays())
+    with np.load(tmp_path / "counts.npz", allow_pickle=False) as saved:
+        rebuilt = PixelHistogram.from_arrays(saved)
+    assert rebuilt.aupro() == histogram.aupro()
+    assert rebuilt.auroc() == histogram.auroc()
+    rebuilt.update(*_images()[1])  # goes on counting, and leaves the original alone
+    assert rebuilt.n_regions == histogram.n_regions + 3
+
+
+def test_saved_counts_that_cannot_be_are_refused() -> None:
+    arrays = _histogram(_images()).arrays()
+    with pytest.raises(ValueError, match=r"lack 'overlap'; they hold \['anomalous', 'n_regions', 'normal'\]"):
+        PixelHistogram.from_arrays({name: array for name, array in arrays.items() if name != "overlap"})
+    with pytest.raises(ValueError, match=r"'normal' is int64 \(1024,\); it must be int64 \(65536,\).*measure again"):
+        PixelHistogram.from_arrays(arrays | {"normal": arrays["normal"][:1024]})
+    with pytest.raises(ValueError, match="'anomalous' is float64"):
+        PixelHistogram.from_arrays(arrays | {"anomalous": arrays["anomalous"] * 1.0})
+    with pytest.raises(ValueError, match="'normal' has negative counts or NaN"):
+        PixelHistogram.from_arrays(arrays | {"normal": -arrays["normal"]})
+    with pytest.raises(ValueError, match="'overlap' has negative counts or NaN"):
+        PixelHistogram.from_arrays(arrays | {"overlap": arrays["overlap"] * np.nan})

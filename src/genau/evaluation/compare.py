@@ -65,9 +65,9 @@ def compare(folders: Sequence[Path], baseline: int = 0) -> Comparison:
         )
     read = [read_scores(folder) for folder in folders]
     scores = [found for found in read if found is not None]
-    notes = [_OTHERS] if all(found is not None for found in read) else [_UNPAIRED]
+    notes = [_OTHERS]
     if len(scores) < len(read):
-        scores = []
+        scores, notes = [], [_UNPAIRED]
     if only := set().union(*of_runs) - set(places):
         notes.append(f"Not in all runs, so not compared: {_listed(only)}.")
     rows: list[Row] = []

@@ -67,6 +67,11 @@ _KNOWN = [
     Measure("f1", "F1", "One type"),
     Measure("auroc", "AUROC", "One type"),
     Measure("average_precision", "AP", "One type"),
+    Measure("pixel_n", "Pixels", "One type", "", "Pixels with this type."),
+    Measure("pixel_recall", "Pixel recall", "One type"),
+    Measure("pixel_precision", "Pixel precision", "One type"),
+    Measure("pixel_f1", "Pixel F1", "One type"),
+    Measure("pixel_average_precision", "Pixel AP", "One type"),
 ]
 # fmt: on
 _BY_KEY = {measure.key: measure for measure in _KNOWN}

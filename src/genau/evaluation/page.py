@@ -150,19 +150,25 @@ def _run(index: int, run: Mapping[str, Any], drawn: Mapping[str, Any], *, is_ope
 
 
 def _curves(drawn: Mapping[str, Any]) -> str:
-    """Return small multiples: a block for each kind of curve, in it one picture for each category."""
+    """Return small multiples: a block for each kind of curve with a picture for each category; of one, one block."""
     kinds = dict.fromkeys([*curves.KINDS, *(kind for of in drawn.values() for kind in of)])
     blocks = []
     for kind in kinds:
+        head = text(curves.title(kind))
+        dashed = f"<span>dashed: {curves.KINDS[kind].line}</span>" if kind in curves.KINDS else ""
         pictures = "".join(
-            f"<figure>{curves.svg(of[kind], kind, name)}<figcaption>{text(name)}</figcaption></figure>"
+            f"<figure>{curves.svg(of[kind], kind, name)}"
+            f"<figcaption>{text(name) if len(drawn) > 1 else f'{head} {dashed}'}</figcaption></figure>"
             for name, of in drawn.items()
             if of.get(kind)
         )
-        if pictures:
-            dashed = f"<span>dashed: {curves.KINDS[kind].line}</span>" if kind in curves.KINDS else ""
-            blocks.append(f'<h4>{text(curves.title(kind))} {dashed}</h4><div class="curves">{pictures}</div>')
-    return f'<div class="panel">{"".join(blocks)}</div>' if blocks else ""
+        if pictures and len(drawn) > 1:
+            pictures = f'<h4>{head} {dashed}</h4><div class="curves">{pictures}</div>'
+        blocks.append(pictures)
+    body = "".join(blocks)
+    if body and len(drawn) == 1:
+        body = f'<div class="curves">{body}</div>'
+    return f'<div class="panel">{body}</div>' if body else ""
 
 
 def _settings(metrics: Mapping[str, Any], model: Mapping[str, Any]) -> str:

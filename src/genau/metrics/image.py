@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from genau.errors import GenAUError
+from genau.metrics.counts import Points, best_f1, precision_integral, precision_recall_line, roc_line
 
 
 class UndefinedMetricError(GenAUError, ValueError):
@@ -50,24 +51,29 @@ def f1_max(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     return best, float(thresholds[index])
 
 
+def roc_points(scores: ArrayLike, labels: ArrayLike, most: int = 200) -> Points:
+    """Return at most `most` points (false positive rate, true positive rate), from (0, 0) to (1, 1).
+
+    `scores`, `labels`: (N,). Raises like `auroc`.
+    """
+    true_pos, predicted, _ = _operating_points(*_checked("The ROC curve", scores, labels))
+    return roc_line(true_pos, predicted, most)
+
+
+def precision_recall_points(scores: ArrayLike, labels: ArrayLike, most: int = 200) -> Points:
+    """Return at most `most` points (recall, precision), from the strictest threshold that calls anything to the laxest.
+
+    `scores`, `labels`: (N,). Raises like `auroc`.
+    """
+    true_pos, predicted, _ = _operating_points(*_checked("The precision-recall curve", scores, labels))
+    return precision_recall_line(true_pos, predicted, most)
+
+
 def balanced_accuracy(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Return the mean of the recalls of both classes. `predictions`, `labels`: (N,) bool. Raises like `auroc`."""
-    called = _as_bool("predictions", predictions)
+    called = as_bool("predictions", predictions)
     _, truth = _checked("Balanced accuracy", called, labels)
     return float((called[truth].mean() + (~called[~truth]).mean()) / 2)
-
-
-def precision_integral(true_pos: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Return the average precision from cumulated counts (K,), strictest threshold first, `predicted` above 0."""
-    gains = np.diff(true_pos, prepend=0)
-    return float((gains * (true_pos / predicted)).sum() / true_pos[-1])
-
-
-def best_f1(true_pos: NDArray[np.int64], predicted: NDArray[np.int64]) -> tuple[float, int]:
-    """Return the best F1 and the index of the last, so the laxest, of the best thresholds; counts as above."""
-    f1 = 2 * true_pos / (predicted + true_pos[-1])
-    index = int(f1.size - 1 - np.argmax(f1[::-1]))
-    return float(f1[index]), index
 
 
 def require_both_classes(metric: str, n_anomalous: int, n_normal: int, unit: str = "") -> None:
@@ -92,7 +98,7 @@ def _operating_points(
 
 def _checked(metric: str, scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     values = np.asarray(scores, dtype=np.float64)
-    truth = _as_bool("labels", labels)
+    truth = as_bool("labels", labels)
     if values.ndim != 1 or values.shape != truth.shape:
         raise ValueError(f"{metric}: scores {values.shape} and labels {truth.shape} must both be (N,).")
     if bad := int((~np.isfinite(values)).sum()):
@@ -104,7 +110,8 @@ def _checked(metric: str, scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray
     return values, truth
 
 
-def _as_bool(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+def as_bool(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+    """Return the array as bool; raise `ValueError` unless it holds True and False, or 1 and 0."""
     array = np.asarray(values)
     if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
         raise ValueError(f"{name} must be True or False (or 1 and 0); got {np.unique(array)[:5].tolist()}.")

@@ -3,22 +3,38 @@
 H W: an image; K: the bins of the histogram, from score 0 to score 1.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from genau.metrics.image import UndefinedMetricError, best_f1, precision_integral, require_both_classes
+from genau.metrics.counts import (
+    Points,
+    best_f1,
+    binned_auroc,
+    binned_average_precision,
+    operating_bins,
+    precision_recall_line,
+    pro_area,
+    pro_curve,
+    roc_line,
+    thinned,
+)
+from genau.metrics.image import UndefinedMetricError, require_both_classes
 
 N_BINS = 65_536  # a power of two: a score falls below a bin's edge in float32 exactly if it does so in its bin
 AUPRO_FPR_LIMIT = 0.3  # Bergmann et al. 2019
 _EIGHT_NEIGHBOURS = np.ones((3, 3), np.bool_)
+_KINDS: dict[str, type[np.generic]] = {"normal": np.int64, "anomalous": np.int64, "overlap": np.float64}
 
 
 class PixelHistogram:
     """Counts of normal and anomalous pixels by score, and the share of every defect region by score.
 
     Scores in the same of 65,536 bins count as ties: `tie_error` bounds what that can cost. Histograms of several
-    workers are merged; the result does not depend on order. They pickle.
+    workers are merged; the result does not depend on order. `arrays` and `from_arrays` save them without pickle.
     """
 
     def __init__(self) -> None:
@@ -33,21 +49,21 @@ class PixelHistogram:
 
         Regions are the 8-connected components of the mask. Raises `ValueError` for other shapes, kinds or ranges.
         """
-        bins = _bins(scores, mask)
-        everything = np.bincount(bins.ravel(), minlength=N_BINS)
-        window = ndimage.find_objects(mask.view(np.uint8))  # label only the rows and columns that hold a defect
-        if window:
-            inside = mask[window[0]]
-            labels, n_regions = ndimage.label(inside, _EIGHT_NEIGHBOURS)
-            regions = labels[inside]  # (n anomalous pixels,), from 1
-            anomalous_bins = bins[window[0]][inside]
-            sizes = np.bincount(regions, minlength=n_regions + 1)
-            counts = np.bincount(anomalous_bins, minlength=N_BINS)
-            self.anomalous += counts
-            self.overlap += np.bincount(anomalous_bins, 1.0 / sizes[regions], minlength=N_BINS)
-            self.n_regions += n_regions
-            everything -= counts
-        self.normal += everything
+        bins = score_bins(scores, mask)
+        self.normal += np.bincount(bins.ravel(), minlength=N_BINS)
+        box = _box(mask)  # only the rows and columns that hold a defect
+        if box is None:
+            return
+        inside = mask[box]
+        labels, n_regions = ndimage.label(inside, _EIGHT_NEIGHBOURS)
+        regions = labels[inside]  # (n anomalous pixels,), from 1
+        anomalous_bins = bins[box][inside]
+        sizes = np.bincount(regions, minlength=n_regions + 1)
+        counts = np.bincount(anomalous_bins, minlength=N_BINS)
+        self.anomalous += counts
+        self.normal -= counts
+        self.overlap += np.bincount(anomalous_bins, 1.0 / sizes[regions], minlength=N_BINS)
+        self.n_regions += n_regions
 
     def merge(self, other: "PixelHistogram") -> None:
         """Add the images that another histogram has seen."""
@@ -56,15 +72,32 @@ class PixelHistogram:
         self.overlap += other.overlap
         self.n_regions += other.n_regions
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return copies of the counts, to save with `np.savez`: normal, anomalous, overlap (K,), n_regions ()."""
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name).copy() for name in _KINDS}
+        return arrays | {"n_regions": np.array(self.n_regions, np.int64)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "PixelHistogram":
+        """Rebuild a histogram from `arrays`, or from the file that `np.load` opens.
+
+        Raises `ValueError` if an array is missing, negative, or of another shape or kind.
+        """
+        shapes = {name: (N_BINS,) for name in _KINDS} | {"n_regions": ()}
+        kinds = _KINDS | {"n_regions": np.int64}
+        read = {name: checked_array(arrays, name, shape, kinds[name]) for name, shape in shapes.items()}
+        histogram = cls()
+        histogram.normal, histogram.anomalous, histogram.overlap = (read[name] for name in _KINDS)
+        histogram.n_regions = int(read["n_regions"])
+        return histogram
+
     def auroc(self) -> float:
         """Return the probability that an anomalous pixel scores above a normal one, ties counting half.
 
         Raises `UndefinedMetricError` without both kinds of pixels, like the other measures.
         """
         self._require_both("Pixel AUROC")
-        below = np.cumsum(self.normal) - self.normal  # (K,) normal pixels in lower bins
-        wins = (self.anomalous * (below + self.normal / 2)).sum()  # float: the product exceeds 2**63 on large sets
-        return float(wins / self.anomalous.sum() / self.normal.sum())
+        return binned_auroc(self.normal, self.anomalous)
 
     def tie_error(self) -> float:
         """Return the largest error that binning can have caused in `auroc`: half the share of pairs in one bin.
@@ -77,13 +110,12 @@ class PixelHistogram:
     def average_precision(self) -> float:
         """Return the average precision over pixels, without interpolation."""
         self._require_both("Pixel average precision")
-        true_pos, predicted, _ = self._operating_points()
-        return precision_integral(true_pos, predicted)
+        return binned_average_precision(self.normal, self.anomalous)
 
     def f1_max(self) -> tuple[float, float]:
         """Return the best F1 over all thresholds and its threshold, at or above which a pixel is called defective."""
         self._require_both("Pixel F1-max")
-        true_pos, predicted, bins = self._operating_points()
+        true_pos, predicted, bins = operating_bins(self.normal, self.anomalous)
         best, index = best_f1(true_pos, predicted)
         return best, float(bins[index]) / N_BINS
 
@@ -94,33 +126,64 @@ class PixelHistogram:
         counts alike, whatever its size; the curve is linear between thresholds and at the limit. Bergmann et al. 2021,
         "The MVTec Anomaly Detection Dataset", section 5.
         """
-        if not 0 < fpr_limit <= 1:
-            raise ValueError(f"fpr_limit={fpr_limit} must be above 0 and at most 1.")
-        n_normal = int(self.normal.sum())
-        if self.n_regions == 0 or n_normal == 0:
-            raise UndefinedMetricError(
-                f"AUPRO needs defect regions and normal pixels; got {self.n_regions} regions and {n_normal} normal "
-                "pixels. Add images with masks, or leave this measure out."
-            )
-        fpr = np.concatenate([[0.0], np.cumsum(self.normal[::-1]) / n_normal])  # (K + 1,), strictest threshold first
-        pro = np.concatenate([[0.0], np.cumsum(self.overlap[::-1]) / self.n_regions])
-        n_inside = int(np.searchsorted(fpr, fpr_limit, side="right"))
-        x = np.append(fpr[:n_inside], fpr_limit)
-        y = np.append(pro[:n_inside], np.interp(fpr_limit, fpr[n_inside - 1 :], pro[n_inside - 1 :]))
-        return float(np.trapezoid(y, x) / fpr_limit)
+        self._require_regions("AUPRO")
+        return pro_area(self.normal, self.overlap, self.n_regions, fpr_limit)
 
-    def _operating_points(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return true positives, predicted positives and bin of every bin that is not empty, highest first."""
-        total = self.normal + self.anomalous
-        bins = np.flatnonzero(total)[::-1]
-        return np.cumsum(self.anomalous[bins]), np.cumsum(total[bins]), bins
+    def roc_points(self, most: int = 200) -> Points:
+        """Return at most `most` points (false positive rate, true positive rate), from (0, 0) to (1, 1)."""
+        self._require_both("The pixel ROC curve")
+        true_pos, predicted, _ = operating_bins(self.normal, self.anomalous)
+        return roc_line(true_pos, predicted, most)
+
+    def precision_recall_points(self, most: int = 200) -> Points:
+        """Return at most `most` points (recall, precision), from the strictest threshold to the laxest."""
+        self._require_both("The pixel precision-recall curve")
+        true_pos, predicted, _ = operating_bins(self.normal, self.anomalous)
+        return precision_recall_line(true_pos, predicted, most)
+
+    def pro_points(self, most: int = 200, fpr_limit: float = AUPRO_FPR_LIMIT) -> Points:
+        """Return at most `most` points (false positive rate, overlap per region), from (0, 0) to the limit.
+
+        The area under them, divided by `fpr_limit`, is `aupro`.
+        """
+        self._require_regions("The PRO curve")
+        return thinned(*pro_curve(self.normal, self.overlap, self.n_regions, fpr_limit), most)
 
     def _require_both(self, metric: str) -> None:
         require_both_classes(metric, int(self.anomalous.sum()), int(self.normal.sum()), " pixels")
 
+    def _require_regions(self, metric: str) -> None:
+        require_regions(metric, self.n_regions, int(self.normal.sum()))
 
-def _bins(scores: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the bin (H, W) of every score; refuse what would be counted wrongly."""
+
+def require_regions(metric: str, n_regions: int, n_normal: int) -> None:
+    """Raise `UndefinedMetricError` unless there are defect regions and normal pixels."""
+    if n_regions == 0 or n_normal == 0:
+        raise UndefinedMetricError(
+            f"{metric} needs defect regions and normal pixels; got {n_regions} regions and {n_normal} normal "
+            "pixels. Add images with masks, or leave this measure out."
+        )
+
+
+def checked_array(
+    arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...], kind: type[np.generic]
+) -> NDArray[Any]:
+    """Return a copy of a saved array; raise `ValueError` where it cannot be what `arrays()` gave."""
+    if name not in arrays:
+        raise ValueError(f"The saved counts lack {name!r}; they hold {sorted(arrays)}. Save what arrays() returns.")
+    array = np.asarray(arrays[name])
+    if array.shape != shape or array.dtype != kind:
+        raise ValueError(
+            f"The saved {name!r} is {array.dtype} {array.shape}; it must be {np.dtype(kind)} {shape} (kind and shape). "
+            "It was saved by another version or for another question: measure again."
+        )
+    if not (array >= 0).all():  # also catches NaN
+        raise ValueError(f"The saved {name!r} has negative counts or NaN. The file is damaged: measure again.")
+    return array.copy()
+
+
+def score_bins(scores: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Return the bin (H, W) of every score; raise `ValueError` for what would be counted wrongly."""
     if scores.ndim != 2 or scores.shape != mask.shape:
         raise ValueError(f"scores {scores.shape} and mask {mask.shape} must both be (H, W).")
     if mask.dtype != np.bool_:
@@ -130,5 +193,17 @@ def _bins(scores: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.in
     low, high = float(scores.min()), float(scores.max())
     if not (low >= 0 and high <= 1):  # also catches NaN, which fails every comparison
         raise ValueError(f"scores run from {low} to {high}; they must be finite and in [0, 1].")
-    bins = (scores * np.float32(N_BINS)).astype(np.int64)
-    return np.minimum(bins, N_BINS - 1, out=bins)  # a score of exactly 1 belongs to the last bin
+    scaled = scores * np.float32(N_BINS)
+    if high == 1:  # belongs to the last bin
+        np.minimum(scaled, np.float32(N_BINS - 1), out=scaled)
+    return scaled.astype(np.uint16)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Return the rows and columns that the mask touches, or None if it is empty."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    y = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[y].any(axis=0))
+    return y, slice(int(columns[0]), int(columns[-1]) + 1)
