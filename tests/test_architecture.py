@@ -154,7 +154,7 @@ def faults_of(module: str, tree: ast.Module) -> list[str]:
         exception = (module, item.target.split(".")[0]) in AT_CALL_TIME and item.where == "function"
         if not exception and not covered(item.target, MAY_IMPORT[row]):
             faults.append(f"{here} may not import {item.target or 'genau'}; allowed: {MAY_IMPORT[row] or 'nothing'}")
-        if item.where == "top" and not covered(item.target, LAZY.get(module.split(".")[0], item.target)):
+        if item.where == "top" and not covered(item.target, LAZY.get(module.split(".", maxsplit=1)[0], item.target)):
             faults.append(f"{here} imports {item.target} at once; move it into the function that needs it")
     return faults
 

@@ -33,10 +33,8 @@ def train(
 
 def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: bool) -> Path:
     """Train a baseline: it hands its model to our trainer, and neither knows the other."""
-    import torch
-
     from genau.baselines.anomalyclip import AnomalyClip
-    from genau.training.plain import PlainSettings, read_samples
+    from genau.training.plain import PlainSettings, device, read_samples
     from genau.training.plain import train as train_plain
     from genau.training.settings import parse_settings
 
@@ -44,6 +42,5 @@ def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: b
     if settings.trains not in RIVALS:
         raise UsageError(f"{source}: trains: {settings.trains!r} cannot be trained. Use one of {', '.join(RIVALS)}.")
     samples = read_samples(settings)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    pupil = AnomalyClip.untrained(settings.base, device, settings.seed, image_size=settings.image_size)
+    pupil = AnomalyClip.untrained(settings.base, device(), settings.seed, image_size=settings.image_size)
     return train_plain(pupil, samples, settings, folder, resume=resume)

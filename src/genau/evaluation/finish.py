@@ -93,7 +93,7 @@ def _unit(unit: Unit, journal: Journal) -> tuple[Measured, dict[str, Any], dict[
     seconds = dict(zip(STEPS, arrays.pop("seconds").tolist(), strict=True))
     tally = Tally.from_arrays(candidates, arrays)
     rows = Rows.of(journal.rows(unit.key), candidates)
-    return measure(rows, tally, candidates), _curves(rows, tally), seconds
+    return measure(rows, tally, candidates, f"{unit.dataset}/{unit.category}"), _curves(rows, tally), seconds
 
 
 def _curves(rows: Rows, tally: Tally) -> dict[str, Any]:

@@ -81,7 +81,14 @@ class Journal:
             try:
                 with np.load(path, allow_pickle=False) as file:
                     counts = {name: file[name] for name in file.files}
-            except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):  # a damaged file: the unit is done again
+            except (
+                ValueError,
+                OSError,
+                EOFError,
+                KeyError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ):  # a damaged file: the unit is done again
                 counts = {}
         settled = int(counts.pop("rows", np.array(0)))
         rows = self._path(key, ".jsonl")

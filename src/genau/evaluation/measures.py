@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,17 +90,21 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-def measure(rows: Rows, tally: Tally, candidates: Sequence[str]) -> Measured:
-    """Return every figure that the rows and counts of a unit define."""
+def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Measured:
+    """Return every figure that the rows and counts of a unit define.
+
+    `key` names the category: each draws its pictures for the bootstrap by itself, or a mean's interval would be off.
+    """
+    seed = crc32(key.encode())
     ok = rows.inspected
     counts = {"n_normal": int((~rows.labels).sum()), "n_defect": int(rows.labels.sum()), "n_failed": int((~ok).sum())}
     result = Measured({}, {}, counts)
-    _image_figures(rows, result)
+    _image_figures(rows, result, seed)
     _pixel_figures(tally, result)
     _mask_figures(rows, result)
     _verdict_figures(rows, result)
     if candidates:
-        _type_figures(rows, tally, candidates, result)
+        _type_figures(rows, tally, candidates, result, seed)
     if rows.texts:
         result.figures.update(text_figures(rows.texts))
         spoken = [said for said, score in zip(rows.contradictions, rows.scores, strict=True) if np.isfinite(score)]
@@ -109,7 +114,7 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str]) -> Measured:
     return result
 
 
-def _image_figures(rows: Rows, result: Measured) -> None:
+def _image_figures(rows: Rows, result: Measured, seed: int) -> None:
     ok = rows.inspected
     scores, labels = rows.scores[ok], rows.labels[ok]
     metrics: dict[str, Callable[[Scores, Labels], float]] = {
@@ -117,7 +122,7 @@ def _image_figures(rows: Rows, result: Measured) -> None:
         "image_ap": average_precision,
         "image_f1_max": lambda s, y: f1_max(s, y)[0],
     }
-    drawn = bootstrap.resample_indices(labels) if len(labels) else np.zeros((0, 0), np.int64)
+    drawn = bootstrap.resample_indices(labels, seed=seed) if len(labels) else np.zeros((0, 0), np.int64)
     for name, metric in metrics.items():
         figure = measured(lambda metric=metric: metric(scores, labels))  # type: ignore[misc]
         if figure.value is not None:
@@ -177,7 +182,7 @@ def _verdict_figures(rows: Rows, result: Measured) -> None:
     result.figures["unreadable"] = measured(lambda: verdict.unreadable_share(rows.verdicts))
 
 
-def _type_figures(rows: Rows, tally: Tally, candidates: Sequence[str], result: Measured) -> None:
+def _type_figures(rows: Rows, tally: Tally, candidates: Sequence[str], result: Measured, seed: int) -> None:
     """Typed figures over pictures of exactly one known type (MultiADS drops the others)."""
     index = {name: k for k, name in enumerate(candidates)}
     known = [len(kinds) == 1 and kinds[0] in index for kinds in rows.true_types]
@@ -190,7 +195,7 @@ def _type_figures(rows: Rows, tally: Tally, candidates: Sequence[str], result: M
         "type_macro_f1": types.macro_f1,
         "type_macro_auroc": types.macro_auroc,
     }
-    drawn = bootstrap.resample_indices(truth) if len(truth) else np.zeros((0, 0), np.int64)
+    drawn = bootstrap.resample_indices(truth, seed=seed) if len(truth) else np.zeros((0, 0), np.int64)
     for name, metric in measures.items():
         figure = measured(lambda metric=metric: metric(scores, truth))  # type: ignore[misc]
         if figure.value is not None:

@@ -46,7 +46,9 @@ class Settings:
             if not values or min(values) < least or len(set(values)) != len(values):
                 raise UsageError(f"{name}={list(values)} must be different whole numbers of at least {least}.")
         if self.reserve < 0:
-            raise UsageError(f"reserve={self.reserve} is negative. Use the largest number of references to compare with.")
+            raise UsageError(
+                f"reserve={self.reserve} is negative. Use the largest number of references to compare with."
+            )
         if self.types not in TYPE_CHOICES:
             raise UsageError(f"types={self.types!r} is not one of {', '.join(TYPE_CHOICES)}. Choose one.")
         for option, value in (("most", self.most), ("batch_size", self.batch_size)):

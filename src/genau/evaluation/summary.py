@@ -83,7 +83,8 @@ def over_seeds(runs: Sequence[Table]) -> list[Table]:
             if all(value is not None for value in values):
                 spread[name] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
         seeds = [run["protocol"]["seed"] for run in members]
-        tables.append({"dataset": dataset, "references": references, "seeds": seeds, "mean": spread})
+        types = members[0]["protocol"]["types"]
+        tables.append({"dataset": dataset, "references": references, "types": types, "seeds": seeds, "mean": spread})
     return tables
 
 

@@ -178,6 +178,11 @@ def read_samples(settings: PlainSettings) -> list[Sample]:
     ]
 
 
+def device() -> str:
+    """Return where training runs: on the GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def train(
     trainable: Trainable, samples: Sequence[Sample], settings: PlainSettings, output: Path, *, resume: bool = False
 ) -> Path:
