@@ -58,8 +58,10 @@ def main() -> None:
     """Run what was named, or everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="folder for the run folders")
-    parser.add_argument("names", nargs="*", choices=[*RUNS, []], help="only these")
+    parser.add_argument("names", nargs="*", help=f"only these: {', '.join(RUNS)}")
     options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in RUNS]:
+        parser.error(f"unknown {', '.join(unknown)}; known are {', '.join(RUNS)}")
     if "GENAU_DATA" not in os.environ:
         sys.exit("GENAU_DATA is not set. Set it to the folder of the data sets, see docs/data.md.")
     data = Path(os.environ["GENAU_DATA"])
