@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from genau.errors import DataError, UsageError
 from genau.evaluation.plan import Settings, fingerprint, make_plan
@@ -78,6 +80,21 @@ def test_a_type_is_a_candidate_in_its_category_or_in_the_whole_set(make_set: Any
     assert candidates("all") == [["dent", "scratch"], ["dent", "scratch"]]
 
 
+def test_types_are_asked_and_counted_by_their_published_grouping(tmp_path: Path) -> None:
+    for folder in ("train/good", "test/good", "test/bent_wire", "test/cable_swap"):
+        (tmp_path / "mvtec" / "cable" / folder).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(tmp_path / "mvtec" / "cable" / folder / "000.png")
+    (run,) = make_plan(Settings((tmp_path / "mvtec",), types="unified-all"))
+    (unit,) = run.units
+    assert list(unit.task.types) == ["bent", "misplaced"]
+    assert sorted(kind for sample in unit.samples for kind in sample.types) == ["bent", "misplaced"]
+
+
+def test_a_set_without_a_published_grouping_is_not_unified(make_set: Any) -> None:
+    with pytest.raises(UsageError, match=r"No grouping of types is published for the manifest layout"):
+        make_plan(Settings((make_set(),), types="unified-all"))
+
+
 def test_more_references_than_good_pictures_are_refused_with_their_number(make_set: Any) -> None:
     with pytest.raises(DataError, match=r"'bolt' has 3 good pictures that may serve as references, 4 were asked for"):
         make_plan(Settings((make_set(),), references=(4,)))
@@ -109,7 +126,7 @@ def test_two_sets_of_one_name_are_refused(make_set: Any, tmp_path: Path) -> None
         ({"references": (-1,)}, "at least 0"),
         ({"references": (1, 1)}, "different whole numbers"),
         ({"seeds": ()}, "different whole numbers"),
-        ({"types": "some"}, "not one of none, filtered, all"),
+        ({"types": "some"}, "not one of none, filtered, all, unified-filtered"),
         ({"most": 0}, "most=0 is less than 1"),
     ],
 )

@@ -31,7 +31,9 @@ def evaluate(
     category: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     references: Annotated[str, typer.Option(help="Good parts to compare with, for example 0,4,16.")] = "0",
     seed: Annotated[str, typer.Option(help="Seeds that draw the references, for example 0,1,2.")] = "0",
-    types: Annotated[str, typer.Option(help="Candidate defects: none, filtered (the category's) or all.")] = "none",
+    types: Annotated[
+        str, typer.Option(help="Candidate defects: none, filtered, all; or by published groups, unified-…")
+    ] = "none",
     most: Annotated[int | None, typer.Option(help="At most so many good and bad pictures of each category.")] = None,
     reserve: Annotated[int, typer.Option(min=0, help="Set good pictures aside as for so many references.")] = 0,
     analysis: Annotated[bool, typer.Option("--analysis", help="Measure the words too; seconds per picture.")] = False,

@@ -18,7 +18,7 @@ from genau.results import Inspection
 MOST = 12  # of each kind, over all runs
 LONGEST_PX = 640  # side of a drawn picture
 FOLDER = "failures"
-_TRUTH_COLOUR = (0, 200, 0)
+_TRUTH_COLOUR = (255, 0, 255)  # rare on parts
 Draw = Callable[[Inspection], Image.Image]
 
 
@@ -64,7 +64,7 @@ def picture_of(result: Inspection, truth: NDArray[np.bool_] | None, draw: Draw) 
     drawn = draw(result).convert("RGB")
     plain = np.array(result.picture)
     if truth is not None and truth.any():
-        width = max(1, round(max(truth.shape) / 300))
+        width = max(1, round(2 * max(truth.shape) / LONGEST_PX))  # still seen when scaled down
         edge = ndimage.binary_dilation(truth, iterations=width) & ~truth
         plain[edge] = _TRUTH_COLOUR
     scale = min(1.0, LONGEST_PX / max(result.height, result.width))

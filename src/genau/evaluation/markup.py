@@ -9,7 +9,7 @@ from typing import Any
 
 from genau.evaluation.legend import Measure, measures_of
 
-_WIDE = 6  # columns; a table with more gets the whole width
+_WIDE = 4  # columns that half of the page holds
 _NO_REASON = "Not defined for these pictures."
 
 

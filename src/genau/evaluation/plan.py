@@ -5,20 +5,22 @@ runs can be compared picture by picture. A seed only draws references.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from genau import datasets
 from genau.datasets import Sample
+from genau.datasets.type_names import UNIFIED_TYPES, unify
 from genau.detection import Task
 from genau.errors import DataError, UsageError
 
-TypeChoice = Literal["none", "filtered", "all"]
-TYPE_CHOICES: tuple[TypeChoice, ...] = ("none", "filtered", "all")
+TypeChoice = Literal["none", "filtered", "all", "unified-filtered", "unified-all"]
+TYPE_CHOICES: tuple[TypeChoice, ...] = get_args(TypeChoice)
+UNIFIED = "unified-"  # types go by the published grouping of the data set
 TEST_SPLIT = "test"
 POOL_PER_REFERENCE = 4  # of a set without other splits, so many good pictures are set aside per reference
 _SAMPLING_SEED = 0
@@ -106,6 +108,8 @@ def make_plan(settings: Settings) -> list[Run]:
         layout = settings.format or datasets.guess_format(folder) or "manifest"
         every = datasets.read(folder, layout)
         chosen = datasets.read(folder, layout, categories=settings.categories) if settings.categories else every
+        if settings.types.startswith(UNIFIED):
+            chosen = [_unified(sample, layout) for sample in chosen]
         name = chosen[0].dataset
         if name in seen:
             raise UsageError(f"{seen[name]} and {folder} are both data sets called {name!r}. Evaluate them one by one.")
@@ -125,13 +129,24 @@ def _runs(settings: Settings, folder: Path, layout: str, samples: list[Sample], 
             for name in names:
                 evaluated, pool = parts[name]
                 own = sorted({kind for s in samples if s.category == name for kind in s.types})
-                candidates = {"none": [], "filtered": own, "all": union}[settings.types]
+                candidates = {"none": [], "filtered": own, "all": union}[settings.types.removeprefix(UNIFIED)]
                 references = _draw(pool, count, seed, f"{folder}, category {name!r}")
                 task = Task(evaluated[0].product, dict.fromkeys(candidates), references)
                 units.append(Unit(evaluated[0].dataset, name, count, seed, folder, tuple(evaluated), task))
             split = TEST_SPLIT if any(s.split == TEST_SPLIT for s in samples) else "all"
             runs.append(Run(units[0].dataset, layout, folder, count, seed, set(names) == every, split, tuple(units)))
     return runs
+
+
+def _unified(sample: Sample, layout: str) -> Sample:
+    """Return the sample with its types by their unified names; raises `UsageError` where none were published."""
+    if layout not in UNIFIED_TYPES:
+        raise UsageError(
+            f"No grouping of types is published for the {layout} layout, only for {', '.join(UNIFIED_TYPES)}. "
+            "Use --types filtered or --types all."
+        )
+    types = dict.fromkeys(unify(layout, sample.category, name) for name in sample.types)
+    return replace(sample, types=tuple(types))
 
 
 def _split(samples: list[Sample], settings: Settings) -> tuple[list[Sample], list[Sample]]:
