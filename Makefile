@@ -11,6 +11,7 @@ TORCH_SPEC ?= torch==2.13.0
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo-report
+RUNS ?= runs/bench
 DEMO_TYPES ?= leak=dark fluid around the part, deformation, scratch, contamination=small dark speck
 export TORCH_SPEC # recipes take it from the environment: a '>' in it is then no redirection
 
@@ -21,7 +22,7 @@ TORCH := $(VENV)/.torch-$(shell printf '%s' '$(TORCH_SPEC)' | cksum | cut -d' ' 
 PACKAGE := $(VENV)/.package
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +30,7 @@ help:
 	@echo "make test    install what the tests need and run them"
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy over src and tests"
+	@echo "make bench   evaluate nano and the offline baselines on the sets in GENAU_DATA, write docs/benchmarks.md (hours)"
 	@echo "make clean   remove $(VENV), caches and $(DEMO)"
 
 demo: $(PACKAGE)
@@ -45,6 +47,10 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(PY) -m mypy
+
+bench: $(PACKAGE)
+	$(PY) benchmarks/accuracy.py "$(RUNS)"
+	$(PY) tools/make_benchmarks.py
 
 clean:
 	rm -rf "$(VENV)" "$(DEMO)" build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
