@@ -134,7 +134,8 @@ def text_table(runs: Sequence[Table]) -> str:
     notes = []
     if any(table["trained_on"] for run in runs for table in run["per_category"].values()):
         notes.append("† trained on this product: not zero-shot, left out of the mean")
-    reasons = {reason for run in runs for t in run["per_category"].values() for reason in t["undefined"].values()}
+    tables = [table for run in runs for table in run["per_category"].values()]
+    reasons = {table["undefined"][name] for table in tables for name, _ in SHOWN if name in table["undefined"]}
     notes += [f"n/a: {reason}" for reason in sorted(reasons)]
     return "\n".join([*lines, *notes])
 
