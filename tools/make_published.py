@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from genau.evaluation.published import METRICS, OFFICIAL, TITLES, Published, Source, load
+from genau.datasets.categories import CATEGORIES
+from genau.evaluation.literature import METRICS, TITLES, Published, Source, load, trained_on_words
 
 PAGE = Path(__file__).parent.parent / "docs" / "published.md"
 MISSING = "–"
@@ -49,7 +50,7 @@ def page(entries: Sequence[Published]) -> str:
     for dataset, title in TITLES.items():
         rows = [entry for entry in entries if entry.dataset == dataset]
         if rows:
-            parts.append("\n".join(_dataset(title, len(OFFICIAL[dataset]), rows, sources)))
+            parts.append("\n".join(_dataset(title, len(CATEGORIES[dataset]), rows, sources)))
     listed = [f"{k}. {source.text}. {_as_link(source)}" for k, source in enumerate(sources, start=1)]
     parts.append("\n".join(["## Sources", "", *listed, ""]))
     return "\n".join(parts)
@@ -79,14 +80,22 @@ def _table(rows: Sequence[Published], sources: Sequence[Source]) -> Iterator[str
     shown = [name for name in METRICS if any(name in entry.metrics for entry in rows)]
     with_references = any(entry.references for entry in rows)
     yield _line(
-        ["method", "trained on", *(["references"] if with_references else []), *map(METRICS.get, shown), "source"]
+        [
+            "method",
+            "trained on",
+            "input",
+            *(["references"] if with_references else []),
+            *map(METRICS.get, shown),
+            "source",
+        ]
     )
-    yield _line(["---"] * (3 + with_references + len(shown)))
+    yield _line(["---"] * (4 + with_references + len(shown)))
     for entry in sorted(rows, key=lambda entry: (entry.references, -entry.metrics.get(PRODUCT_METRIC, 0.0))):
         cells = [f"{entry.metrics[name]:.3f}" if name in entry.metrics else MISSING for name in shown]
-        trained = "nothing" if entry.trained_on == "none" else entry.trained_on.removesuffix(" test")
+        size = MISSING if entry.image_size is None else str(entry.image_size)
+        number = str(sources.index(entry.source) + 1)
         middle = [str(entry.references)] if with_references else []
-        yield _line([entry.name, TITLES.get(trained, trained), *middle, *cells, str(sources.index(entry.source) + 1)])
+        yield _line([entry.name, trained_on_words(entry.trained_on), size, *middle, *cells, number])
 
 
 def _notes(rows: Iterable[Published]) -> Iterator[str]:
@@ -103,7 +112,7 @@ def _notes(rows: Iterable[Published]) -> Iterator[str]:
 def _by_category(rows: Sequence[Published]) -> Iterator[str]:
     yield _line(["category", *(entry.name for entry in rows)])
     yield _line(["---"] * (1 + len(rows)))
-    for category in sorted(OFFICIAL[rows[0].dataset]):
+    for category in sorted(CATEGORIES[rows[0].dataset]):
         figures = [entry.per_category.get(category, {}).get(PRODUCT_METRIC) for entry in rows]
         yield _line([category, *(MISSING if value is None else f"{value:.3f}" for value in figures)])
 

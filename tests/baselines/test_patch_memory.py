@@ -270,18 +270,18 @@ def test_the_score_is_half_of_a_distance(tower: Tower, textured: Draw) -> None:
     eyes = tower("nano")
     detector, picture = PatchMemory(eyes, neighbourhood=1, reweighting=1), textured(60, 110)
     patches = eyes.patches([picture])
-    far = Remembered(-patches.features[0, 0, 0][None], ())
+    far = Remembered(-patches.features[0, 0, 0][None])
     expected = max(float((patch + patches.features[0, 0, 0]).norm()) / 2 for patch in patches.features[patches.valid])
     found = detector.detect([picture], far)[0].inspection
     assert found.pred_score == pytest.approx(expected, abs=1e-5)
     assert 0.5 < found.anomaly_map.max() <= 1
 
 
-def test_types_get_the_general_score_and_no_map(tower: Tower, textured: Draw, task: Task) -> None:
+def test_nothing_is_said_of_types(tower: Tower, textured: Draw, task: Task) -> None:
     detector = PatchMemory(tower("nano"))
     prepared = detector.prepare(Task(types={"scratch": None}, references=task.references))
     found = detector.detect([textured()], prepared)[0]
-    assert found.inspection.types == {"scratch": found.inspection.pred_score}
+    assert found.inspection.types == {}
     assert found.draw_type == {}
 
 

@@ -160,10 +160,10 @@ def test_padding_is_no_context(tower: Tower, textured: Draw) -> None:
     assert torch.equal(self_distance(features, valid, 5, 2), before)
 
 
-def test_types_get_the_general_score_and_no_map(tower: Tower, textured: Draw) -> None:
+def test_nothing_is_said_of_types(tower: Tower, textured: Draw) -> None:
     detector = SelfSimilarity(tower("nano"))
     found = detector.detect([textured()], detector.prepare(Task(types={"scratch": None, "dent": "a hollow"})))[0]
-    assert found.inspection.types == {name: found.inspection.pred_score for name in ("scratch", "dent")}
+    assert found.inspection.types == {}
     assert found.draw_type == {}
 
 

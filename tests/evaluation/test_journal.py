@@ -10,7 +10,7 @@ from genau.errors import DataError, UsageError
 from genau.evaluation.journal import Journal, opened, write_json
 
 PLAN = {"units": ["a"], "types": "none"}
-KEY = "parts--bolt"
+KEY = "parts--bolt--0-references--seed-0"
 
 
 def fill(folder: Path, rows: int, settled: int) -> Journal:

@@ -17,7 +17,7 @@ from genau.metrics import (
     replicates,
     resample_indices,
 )
-from genau.metrics.bootstrap import PixelMeasure, poisson_weights
+from genau.metrics.bootstrap import PixelMeasure, coarse_starts, poisson_weights
 
 MEASURES: tuple[PixelMeasure, ...] = ("auroc", "average_precision", "f1_max", "aupro")
 
@@ -191,7 +191,7 @@ def test_intervals_are_those_of_a_brute_force_bootstrap_of_the_pictures() -> Non
 
 def test_the_bias_of_coarse_bins_cancels_in_the_interval() -> None:
     pictures = _pictures(12)
-    coarse, fine = PixelBootstrap(300, bins=32), PixelBootstrap(300, bins=4096)
+    coarse, fine = PixelBootstrap(300, bins=64), PixelBootstrap(300, bins=4096)
     for index, picture in enumerate(pictures):
         coarse.update(str(index), picture)
         fine.update(str(index), picture)
@@ -200,6 +200,34 @@ def test_the_bias_of_coarse_bins_cancels_in_the_interval() -> None:
     _, expected = fine.interval("average_precision", estimate)
     assert np.quantile(coarse.replicates("average_precision"), 0.975) < expected - 0.02
     assert high == pytest.approx(expected, abs=0.005)
+
+
+def test_maps_that_use_little_of_the_range_have_an_interval_all_the_same() -> None:
+    whole, squeezed = PixelBootstrap(100), PixelBootstrap(100)
+    histogram = PixelHistogram()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        scores = rng.random((40, 50)).astype(np.float32)
+        mask = np.zeros((40, 50), np.bool_)
+        mask[5:15, 5:20] = seed % 2 == 0
+        scores[mask] = np.clip(scores[mask] + 0.2 * rng.random(), 0, 1)
+        for bootstrap, factor in ((whole, 1.0), (squeezed, 1 / 256)):
+            picture = PixelHistogram()
+            picture.update(scores * np.float32(factor), mask)
+            bootstrap.update(str(seed), picture)
+        histogram.merge(picture)
+    expected, found = whole.interval("auroc", 0.6), squeezed.interval("auroc", 0.6)
+    assert expected[1] - expected[0] > 0.01
+    assert found == pytest.approx(expected, abs=0.003)
+
+
+def test_coarse_bins_cover_every_fine_one_once() -> None:
+    for bins in (16, 100, 1024, 65_536):
+        starts = coarse_starts(bins)
+        assert len(starts) == bins
+        assert starts[0] == 0
+        assert (np.diff(starts) > 0).all()
+        assert starts[-1] < 65_536
 
 
 def test_a_saved_bootstrap_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -224,8 +252,8 @@ def test_saved_counts_that_cannot_be_are_refused() -> None:
         PixelBootstrap.from_arrays({name: array for name, array in arrays.items() if name != "overlap"})
     with pytest.raises(ValueError, match=r"'n_regions' is int64 \(50,\); it must be int64 \(51,\)"):
         PixelBootstrap.from_arrays(arrays | {"n_regions": arrays["n_regions"][1:]})
-    with pytest.raises(ValueError, match="a divisor of 65536"):
-        PixelBootstrap(bins=1000)
+    with pytest.raises(ValueError, match="bins=8 even and from 16 to 65536"):
+        PixelBootstrap(bins=8)
     with pytest.raises(ValueError, match="50, 1024 here and 20, 1024 there"):
         _bootstrap([]).merge(PixelBootstrap(20))
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
-from genau.arguments import check_device, check_types
+from genau.arguments import check_device
 from genau.baselines.anomalyclip_prompts import ObjectAgnosticPrompts
 from genau.baselines.clip_tower import ClipTower, to_original
 from genau.calibration import Thresholds
@@ -50,18 +50,10 @@ class AnomalyClipConfig:
     trained_data: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Prompts:
-    """What `prepare` keeps."""
-
-    directions: Tensor  # (2, D) unit length: good, defective
-    types: tuple[str, ...]
-
-
 class AnomalyClip(nn.Module):
     """Zero-shot detector whose prompts are learned on other products; a module, so that it can be trained.
 
-    It knows no types: each type that is asked for gets the general score and no map. Differs from the authors' code:
+    It knows no types and says nothing of them. Differs from the authors' code:
     CLIP's last layer norm is applied to the class token too, positions are interpolated bicubically, and the map is the
     mean over depths instead of the sum, so that it lies in [0, 1]. As there, the score is the picture's alone.
     """
@@ -166,8 +158,8 @@ class AnomalyClip(nn.Module):
         }
 
     @torch.inference_mode()
-    def prepare(self, task: Task) -> Prompts:
-        """Encode the two prompts; the product is not named to them.
+    def prepare(self, task: Task) -> Tensor:
+        """Return the two prompts (2, D), unit length, good and defective; the product is not named to them.
 
         Raises:
             UsageError: there are references, which this method cannot use.
@@ -177,19 +169,20 @@ class AnomalyClip(nn.Module):
                 f"{self.name} compares with words only, but {len(task.references)} references are given. Leave them "
                 "out, or use patch-memory or winclip."
             )
-        return Prompts(self.prompts(self.tower), tuple(check_types(task.types)))
+        directions: Tensor = self.prompts(self.tower)
+        return directions
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Picture], prepared: Prompts) -> list[Detection]:
+    def detect(self, pictures: Sequence[Picture], prepared: Tensor) -> list[Detection]:
         """Compare each picture, and each patch of it, with the two prompts."""
-        margins = self._margins(self.tower.pixels(pictures), prepared.directions)
+        margins = self._margins(self.tower.pixels(pictures), prepared)
         scores = torch.sigmoid(margins["image"]).tolist()
         probability = torch.sigmoid(margins["maps"]).mean(1).cpu()  # (B, h, w)
         found = []
         for picture, score, grid in zip(pictures, scores, probability, strict=True):
             size_hw = (picture.height, picture.width)
             general = Reply(score, draw=partial(draw_map, grid, self.facts.image_size, size_hw))
-            found.append(conclude(picture, general, dict.fromkeys(prepared.types, Reply(score)), Thresholds()))
+            found.append(conclude(picture, general, {}, Thresholds()))
         return found
 
     def collate(self, pictures: Sequence[Picture], masks: Sequence[NDArray[np.bool_]]) -> dict[str, Tensor]:

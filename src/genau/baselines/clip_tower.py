@@ -19,6 +19,7 @@ from transformers import AutoConfig, CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from genau.arguments import check_device
 from genau.baselines.hub import weights_of
 from genau.errors import CheckpointError, UsageError
 from genau.images import Picture
@@ -67,7 +68,9 @@ class ClipTower:
             WeightsError: files are missing and not to be had from the hub. UsageError: not a CLIP, or an image size
                 that does not fit. CheckpointError: weights or the tokenizer are missing in the files.
         """
-        base = str(base)
+        check_device(device)
+        folder = Path(base).expanduser()
+        base = str(folder) if folder.is_dir() else str(base)
         with weights_of(base, "a CLIP"):
             config = AutoConfig.from_pretrained(base)
             if not isinstance(config, CLIPConfig):

@@ -9,7 +9,7 @@ import torch
 
 from genau.errors import UsageError, WeightsError
 
-# fp32 because scores are compared; safetensors because nothing else is opened (no pickle).
+# fp32 because scores are compared; safetensors because it cannot run code. (`ClipTower` has the one exception.)
 LOADING: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
 
 

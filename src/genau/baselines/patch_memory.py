@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genau.arguments import check_types, read_reference
+from genau.arguments import read_reference
 from genau.baselines.vision_tower import NANO, VisionTower, back
 from genau.calibration import Thresholds
 from genau.detection import Detection, Task, conclude
@@ -36,14 +36,13 @@ class Remembered:
     """What `prepare` keeps of the good parts."""
 
     memory: Tensor  # (M, C) unit length
-    types: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class PatchMemory:
     """Few-shot detector: how far is each patch from the nearest one of good parts?
 
-    It knows no types: each type that is asked for gets the general score and no map.
+    It knows no types and says nothing of them.
     """
 
     tower: VisionTower
@@ -89,7 +88,6 @@ class PatchMemory:
         Raises:
             UsageError: there are no references. ImageError: one cannot be read.
         """
-        types = tuple(check_types(task.types))
         if not task.references:
             raise UsageError(
                 f"{self.name} compares with pictures of good parts, but none are given. Use --references K, or the "
@@ -102,7 +100,7 @@ class PatchMemory:
             kept.append(features[valid])
         patches = torch.cat(kept)  # (N, C)
         count = min(MOST_REMEMBERED, math.ceil(self.fraction * len(patches)))
-        return Remembered(patches[coreset(patches, count, self.seed)], types)
+        return Remembered(patches[coreset(patches, count, self.seed)])
 
     @torch.inference_mode()
     def detect(self, pictures: Sequence[Picture], prepared: Remembered) -> list[Detection]:
@@ -116,8 +114,7 @@ class PatchMemory:
             score = image_score(patches, distance, nearest, prepared.memory, self.reweighting) / 2
             grid = torch.zeros(inside.shape).masked_scatter(inside.cpu(), (distance / 2).cpu()).numpy()
             reply = Reply(score, score, draw=partial(back, boxes[row], grid, SMOOTHING_PX))
-            same = dict.fromkeys(prepared.types, Reply(score, score))
-            found.append(conclude(picture, reply, same, Thresholds()))
+            found.append(conclude(picture, reply, {}, Thresholds()))
         return found
 
     def _look(self, pictures: Sequence[Picture]) -> tuple[Tensor, Tensor, tuple[Letterbox, ...]]:

@@ -12,7 +12,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from genau.arguments import check_types
 from genau.baselines.vision_tower import NANO, VisionTower, back
 from genau.calibration import Thresholds
 from genau.detection import Detection, Task, conclude
@@ -32,7 +31,7 @@ class SelfSimilarity:
     """Zero-shot detector without words, training or references.
 
     Scores and map are cosine distances divided by 2, so in [0, 1] without any statistics of other pictures. It knows
-    no types: each type that is asked for gets the general score and no map.
+    no types and says nothing of them.
     """
 
     tower: VisionTower
@@ -58,21 +57,20 @@ class SelfSimilarity:
             "thresholds": Thresholds().method,
         }
 
-    def prepare(self, task: Task) -> tuple[str, ...]:
-        """Return the names of the types; references are refused.
+    def prepare(self, task: Task) -> None:
+        """Refuse references; there is nothing to prepare.
 
         Raises:
-            UsageError: references are given, or a type's name is impossible.
+            UsageError: references are given.
         """
         if task.references:
             raise UsageError(
                 f"{self.name} compares a picture with itself and takes no references, but {len(task.references)} are "
                 "given. Leave them out (--references 0), or use patch-memory."
             )
-        return tuple(check_types(task.types))
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Picture], prepared: tuple[str, ...]) -> list[Detection]:
+    def detect(self, pictures: Sequence[Picture], prepared: None) -> list[Detection]:
         """Compare each picture's patches with the rest of it."""
         patches = self.tower.patches(pictures)
         found = []
@@ -82,7 +80,7 @@ class SelfSimilarity:
             score = float(top_mean(distance[valid]).clamp(0, 1))
             grid = distance.clamp(0, 1).cpu().numpy()
             reply = Reply(score, score, draw=partial(back, patches.boxes[row], grid, SMOOTHING_PX))
-            found.append(conclude(picture, reply, dict.fromkeys(prepared, Reply(score, score)), Thresholds()))
+            found.append(conclude(picture, reply, {}, Thresholds()))
         return found
 
 

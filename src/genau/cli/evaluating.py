@@ -34,6 +34,7 @@ def evaluate(
     types: Annotated[
         str, typer.Option(help="Candidate defects: none, filtered, all; or by published groups, unified-…")
     ] = "none",
+    candidates: Annotated[str | None, typer.Option(help="Ask for these types instead: 'scratch, dent'.")] = None,
     most: Annotated[int | None, typer.Option(help="At most so many good and bad pictures of each category.")] = None,
     reserve: Annotated[int, typer.Option(min=0, help="Set good pictures aside as for so many references.")] = 0,
     analysis: Annotated[bool, typer.Option("--analysis", help="Measure the words too; seconds per picture.")] = False,
@@ -62,13 +63,14 @@ def evaluate(
         references=_numbers(references, "--references"),
         seeds=_numbers(seed, "--seed"),
         types=types,  # type: ignore[arg-type]
+        candidates=_names(candidates),
         most=most,
         reserve=reserve,
         batch_size=batch_size,
     )
     runs = make_plan(settings)
     detector = load_detector(model, base, device, analysis=analysis)
-    metrics = _run(detector, settings, runs, output, resume, overwrite, with_published)
+    metrics = _run(detector, settings, runs, output, resume=resume, overwrite=overwrite, with_published=with_published)
     say(f"Report: {output / 'report.html'}")
     gates = {
         "image_auroc": min_image_auroc,
@@ -84,6 +86,7 @@ def _run(
     settings: "Settings",
     runs: "list[Run]",
     output: Path,
+    *,
     resume: bool,
     overwrite: bool,
     with_published: bool,
@@ -166,7 +169,7 @@ def _show_published(metrics: dict[str, Any]) -> None:
         figure = f"{row['metric']} {row['value']:.3f}"
         where = f"{row['dataset']}, {row['references']} references"
         typer.echo(f"published  {where}  {row['method']}  {figure}  ({row['source']}) {row['note']}".rstrip())
-    for reason in dict.fromkeys(published.why_not(run) for run in metrics["runs"]):
+    for reason in dict.fromkeys(published.why_not(run, metrics["model"]) for run in metrics["runs"]):
         if reason:
             say(reason)
 

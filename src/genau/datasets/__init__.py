@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genau.datasets import folder, manifest, mvtec, real_iad, visa
 from genau.datasets.dialects import DIALECTS
-from genau.datasets.layout import guess_format
+from genau.datasets.layout import Tell, guess_format, refuse
 from genau.datasets.sample import Sample
 from genau.errors import UsageError, suggest
 
@@ -22,13 +22,19 @@ FORMATS: dict[str, Callable[..., list[Sample]]] = {
 
 
 def read(
-    root: str | Path, format: str, *, categories: Sequence[str] | None = None, split: str | None = None
+    root: str | Path,
+    format: str,
+    *,
+    categories: Sequence[str] | None = None,
+    split: str | None = None,
+    tell: Tell = refuse,
 ) -> list[Sample]:
     """Return the samples of a data set in a stable order; `guess_format` tells the format where it is not known.
 
-    Raises `UsageError` for an unknown format and `DataError` for a folder that does not have it.
+    `tell` takes every fault in words; the default raises it as `DataError`. Raises `UsageError` for an unknown format
+    and `DataError` for a folder that does not have it.
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UsageError(f"Unknown data format {format!r}.{suggest(format, FORMATS)} Known formats: {known}.")
-    return FORMATS[format](Path(root), categories=categories, split=split)
+    return FORMATS[format](Path(root), categories=categories, split=split, tell=tell)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from genau.datasets.categories import CATEGORIES, SPELLINGS
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -28,18 +30,11 @@ class Dialect:
 
 
 def plain(category: str) -> str:
-    """Return a category in lower case, without the number that MAD puts before its names: 01Gorilla is gorilla."""
-    return re.sub(r"^\d+(?=[^\W\d_])", "", category).lower()
+    """Return a category as `CATEGORIES` has it: lower case, without the number before MAD's: 01Gorilla is gorilla."""
+    name = re.sub(r"^\d+(?=[^\W\d_])", "", category).lower().replace(" ", "_").replace("-", "_")
+    return SPELLINGS.get(name, name)
 
 
-_MAD_REAL = frozenset({"bear", "bird", "elephant", "parrot", "pig", "puppy", "scorpion", "turtle", "unicorn", "whale"})
-_MAD_SIM = _MAD_REAL | {
-    "cat", "gorilla", "mallard", "obesobeso", "owl", "pheonix", "phoenix", "sabertooth", "sheep", "swan", "zalika",
-}  # fmt: skip
-_DTD = frozenset({
-    "blotchy_099", "fibrous_183", "marbled_078", "matted_069", "mesh_114", "perforated_037", "stratified_154",
-    "woven_001", "woven_068", "woven_104", "woven_125", "woven_127",
-})  # fmt: skip
 _TREE = "one folder per category with train/good and test/<type>"
 
 # The first whose marks fit is what a folder looks like; "mvtec" has none and is the rest.
@@ -64,21 +59,23 @@ DIALECTS: dict[str, Dialect] = {
     ),
     "mpdd": Dialect(
         f"{_TREE}, called bracket_black, bracket_brown, bracket_white, connector, metal_plate or tubes",
-        categories=frozenset({"bracket_black", "bracket_brown", "bracket_white", "connector", "metal_plate", "tubes"}),
+        categories=CATEGORIES["mpdd"],
     ),
     "dtd-synthetic": Dialect(
         f"{_TREE}, called Woven_001, Blotchy_099 and so on",
-        categories=_DTD,
+        categories=CATEGORIES["dtd-synthetic"],
         untyped=frozenset({"bad"}),
         product="{} texture",
     ),
     "mad-real": Dialect(
         f"{_TREE}, called Bear, Bird, Elephant and so on",
-        categories=_MAD_REAL,
+        categories=CATEGORIES["mad-real"],
         lacks=("test/burrs",),
         product="{} toy",
     ),
-    "mad-sim": Dialect(f"{_TREE}, called 01Gorilla, 02Unicorn and so on", categories=_MAD_SIM, product="{} toy"),
+    "mad-sim": Dialect(
+        f"{_TREE}, called 01Gorilla, 02Unicorn and so on", categories=CATEGORIES["mad-sim"], product="{} toy"
+    ),
     "mvtec": Dialect(_TREE),
 }
 # One and the same tree: any of these may be read as "mvtec", which leaves names and types as the folders have them.

@@ -1,6 +1,8 @@
 """The worst false alarms and misses of an evaluation, drawn once more so that somebody can look at them."""
 
-from collections.abc import Callable, Sequence
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,42 +12,48 @@ from scipy import ndimage
 
 from genau.datasets import Sample
 from genau.detection import Detector
-from genau.evaluation.journal import Journal
-from genau.evaluation.plan import Run
+from genau.evaluation.journal import FAILURES as FOLDER
+from genau.evaluation.journal import Journal, writing
+from genau.evaluation.plan import Run, Unit
 from genau.evaluation.run import detections_of
 from genau.results import Inspection
 
 MOST = 12  # of each kind, over all runs
 LONGEST_PX = 640  # side of a drawn picture
-FOLDER = "failures"
 _TRUTH_COLOUR = (255, 0, 255)  # rare on parts
 Draw = Callable[[Inspection], Image.Image]
+Entry = tuple[float, str, str, int, Unit, dict[str, Any]]  # how bad, unit, picture, run, unit, row
 
 
 def collect(detector: Detector, runs: Sequence[Run], journal: Journal, draw: Draw) -> list[dict[str, Any]]:
     """Draw the worst failures of each data set's first run and return what `failures.json` lists.
 
-    A false alarm is a good picture whose score reaches the threshold, a miss a defective one whose score does not;
-    the worst are those farthest from the threshold.
+    Worst are the good pictures of the highest score and the defective ones of the lowest, so far as they are on the
+    wrong side of the threshold or of most pictures of the other kind: a detector that is not calibrated fails, too.
     """
     first: dict[str, int] = {}
     for number, run in enumerate(runs):
         first.setdefault(run.dataset, number)
-    found = []
+    worst: dict[str, list[Entry]] = {"false alarm": [], "miss": []}
+    badness: dict[str, list[float]] = {"false alarm": [], "miss": []}
     for number in first.values():
         for unit in runs[number].units:
             for row in journal.rows(unit.key):
-                score, threshold = row["pred_score"], row["threshold"]
-                if score is not None and row["label"] is not (score >= threshold):
-                    kind = "miss" if row["label"] else "false alarm"
-                    found.append((abs(score - threshold), kind, number, unit, row))
-    found.sort(key=lambda item: (-item[0], item[3].key, item[4]["image"]))
-    chosen = [item for kind in ("false alarm", "miss") for item in [i for i in found if i[1] == kind][:MOST]]
-    (journal.folder / FOLDER).mkdir(exist_ok=True)
+                if row["pred_score"] is not None:
+                    kind, how_bad = ("miss", -row["pred_score"]) if row["label"] else ("false alarm", row["pred_score"])
+                    badness[kind].append(how_bad)
+                    entry = (how_bad, unit.key, row["image"], number, unit, row)
+                    worst[kind] = heapq.nlargest(MOST, [*worst[kind], entry], key=lambda item: item[:3])
+    chosen = []
+    for kind, other in (("false alarm", "miss"), ("miss", "false alarm")):
+        middle = -float(np.median(badness[other])) if badness[other] else math.inf
+        chosen += [(kind, *entry[3:]) for entry in worst[kind] if entry[0] > middle or _is_called_wrong(entry[-1])]
+    with writing(journal.folder):
+        (journal.folder / FOLDER).mkdir(exist_ok=True)
     listed: list[dict[str, Any]] = []
     wanted: dict[str, list[tuple[Sample, str]]] = {}  # unit -> its pictures and where to draw them
-    units = {unit.key: unit for _, _, _, unit, _ in chosen}
-    for position, (_, kind, number, unit, row) in enumerate(chosen, start=1):
+    units = {unit.key: unit for _, _, unit, _ in chosen}
+    for position, (kind, number, unit, row) in enumerate(chosen, start=1):
         name = f"{FOLDER}/{position:03d}.jpg"
         sample = next(s for s in unit.samples if unit.name_of(s) == row["image"])
         wanted.setdefault(unit.key, []).append((sample, name))
@@ -55,8 +63,15 @@ def collect(detector: Detector, runs: Sequence[Run], journal: Journal, draw: Dra
     for key, pictures in wanted.items():
         again = detections_of(detector, units[key], [sample for sample, _ in pictures])
         for (result, truth), (_, name) in zip(again, pictures, strict=True):
-            picture_of(result, truth, draw).save(journal.folder / name, quality=88)
+            both = picture_of(result, truth, draw)
+            with writing(journal.folder):
+                both.save(journal.folder / name, quality=88)
     return listed
+
+
+def _is_called_wrong(row: Mapping[str, Any]) -> bool:
+    called_defect: bool = row["pred_score"] >= row["threshold"]
+    return called_defect is not row["label"]
 
 
 def picture_of(result: Inspection, truth: NDArray[np.bool_] | None, draw: Draw) -> Image.Image:

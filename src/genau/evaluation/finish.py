@@ -10,7 +10,7 @@ import numpy as np
 from genau.detection import Detector
 from genau.errors import UsageError, suggest
 from genau.evaluation import failures, published
-from genau.evaluation.journal import Journal, write_json, write_text
+from genau.evaluation.journal import Journal, write_json, write_text, writing
 from genau.evaluation.measures import Measured, Rows, measure
 from genau.evaluation.page import render
 from genau.evaluation.plan import Run, Settings, Unit
@@ -49,20 +49,25 @@ def finish(
         "model": {
             "name": detector.name,
             "trained_products": list(detector.trained_products),
+            "trained_data": list(getattr(detector, "trained_data", ())),
             "settings": dict(detector.settings),
         },
         "runs": tables,
         "over_seeds": over_seeds(tables),
-        "published": _published(tables) if with_published else [],
+        "published": [],
     }
+    if with_published:
+        metrics["published"] = published.rows(tables, metrics["model"])
     folder = journal.folder
-    write_json(folder / "metrics.json", metrics)
-    write_json(folder / "curves.json", {"runs": curves})
-    write_text(folder / "per_category.csv", category_csv(tables))
-    write_text(folder / "per_type.csv", type_csv(tables))
-    journal.join([unit.key for run in runs for unit in run.units])
-    write_json(folder / "failures.json", failures.collect(detector, runs, journal, draw))
-    write_text(folder / "report.html", render(folder))
+    listed = failures.collect(detector, runs, journal, draw)
+    with writing(folder):
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "curves.json", {"runs": curves})
+        write_text(folder / "per_category.csv", category_csv(tables))
+        write_text(folder / "per_type.csv", type_csv(tables))
+        journal.join([unit.key for run in runs for unit in run.units])
+        write_json(folder / "failures.json", listed)
+        write_text(folder / "report.html", render(folder))
     return metrics
 
 
@@ -114,15 +119,3 @@ def _curves(rows: Rows, tally: Tally) -> dict[str, Any]:
         except UndefinedMetricError:
             continue  # the table says why
     return curves
-
-
-def _published(runs: Sequence[Table]) -> list[Table]:
-    """Return the published figures that may stand beside these runs, each once."""
-    rows: dict[tuple[str, str, str], Table] = {}
-    for run in runs:
-        for entry in published.matching(run):
-            place = {"dataset": run["dataset"], "references": entry.references, "method": entry.name}
-            for metric, value in entry.metrics.items():
-                row = place | {"metric": metric, "value": value, "source": entry.source.text, "note": entry.note}
-                rows.setdefault((run["dataset"], entry.name, metric), row)
-    return list(rows.values())

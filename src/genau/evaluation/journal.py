@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from genau.errors import DataError, UsageError
 
 SAVE_EVERY_S = 20.0
-PLAN, LOCK, UNITS = "plan.json", "evaluation.lock", "units"
+PLAN, LOCK, UNITS, FAILURES = "plan.json", "evaluation.lock", "units", "failures"
 OUTPUTS = (
     "metrics.json",
     "per_category.csv",
@@ -42,21 +42,36 @@ def opened(folder: Path, plan: Mapping[str, object], *, resume: bool, overwrite:
     """
     if resume and overwrite:
         raise UsageError("--resume goes on with a run, --overwrite replaces it. Use one of them.")
-    try:
-        (folder / UNITS).mkdir(parents=True, exist_ok=True)
-        with _locked(folder / LOCK):
-            used = [name for name in (PLAN, *OUTPUTS) if (folder / name).exists()]
-            if used and not (resume or overwrite):
-                raise UsageError(
-                    f"{folder} already holds {', '.join(used)}. Go on with that run by --resume, replace it by "
-                    "--overwrite, or choose another folder with -o."
-                )
-            if resume and (folder / PLAN).is_file():
+    fresh = not (resume or overwrite)
+    if fresh and not (folder / LOCK).is_file():  # a folder that is refused is not touched
+        _refuse_used(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    with lock:
+        _lock(lock.fileno(), folder)
+        if fresh:
+            _refuse_used(folder)
+        with writing(folder):
+            going_on = resume and (folder / PLAN).is_file()
+            if going_on:
                 _refuse_another_plan(folder / PLAN, plan)
+            elif resume and _used(folder):
+                raise UsageError(
+                    f"{folder} lacks {PLAN}, so its run cannot be resumed. Use --overwrite, or another -o."
+                )
             else:
                 _clear(folder)
+                (folder / UNITS).mkdir(exist_ok=True)
                 write_json(folder / PLAN, plan)
-            yield Journal(folder)
+        yield Journal(folder)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a refusal of the disk into a `UsageError` that says what to do."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be written ({error.strerror or error}). Free space there, or choose another folder with "
@@ -102,16 +117,19 @@ class Journal:
     @contextmanager
     def appending(self, key: str) -> Iterator["Appender"]:
         """Open a unit for more rows, after `load`."""
-        with self._path(key, ".jsonl").open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            yield Appender(file)
+        with writing(self.folder):
+            file = self._path(key, ".jsonl").open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        with file:
+            yield Appender(file, self.folder)
 
     def save(self, key: str, rows: int, counts: Mapping[str, NDArray[Any]]) -> None:
         """Settle a unit's rows up to here."""
         path = self._path(key, ".npz")
         temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, rows=np.array(rows), **counts)  # type: ignore[arg-type]
-        temporary.replace(path)
+        with writing(self.folder):
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, rows=np.array(rows), **counts)  # type: ignore[arg-type]
+            temporary.replace(path)
 
     def rows(self, key: str) -> Iterator[dict[str, Any]]:
         """Yield a unit's rows."""
@@ -138,13 +156,15 @@ class Journal:
 class Appender:
     """Writes rows that are on disk when `add` returns."""
 
-    def __init__(self, file: Any) -> None:  # noqa: ANN401 - a text file
-        self._file = file
+    def __init__(self, file: Any, folder: Path) -> None:  # noqa: ANN401 - a text file
+        self._file, self._folder = file, folder
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Write one row."""
-        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        with writing(self._folder):
+            self._file.write(line)
+            self._file.flush()
 
 
 def write_json(path: Path, content: object) -> None:
@@ -185,34 +205,41 @@ def _refuse_another_plan(path: Path, plan: Mapping[str, object]) -> None:
         )
 
 
+def _used(folder: Path) -> list[str]:
+    """Return what a folder holds that an evaluation writes, or somebody else wrote under its names."""
+    used = [name for name in (PLAN, *OUTPUTS) if (folder / name).exists()]
+    inner = [folder / name for name in (UNITS, FAILURES)]
+    return used + [f"{path.name}/" for path in inner if path.is_dir() and next(path.iterdir(), None)]
+
+
+def _refuse_used(folder: Path) -> None:
+    if used := _used(folder):
+        raise UsageError(
+            f"{folder} already holds {', '.join(used)}. Go on with that run by --resume, replace it by --overwrite, or "
+            "choose another folder with -o."
+        )
+
+
 def _clear(folder: Path) -> None:
     """Remove an earlier run's files, and nothing else."""
-    for path in [*(folder / name for name in (PLAN, *OUTPUTS)), *sorted((folder / "failures").glob("*.jpg"))]:
+    mine = [*(folder / name for name in (PLAN, *OUTPUTS)), *(folder / FAILURES).glob("[0-9][0-9][0-9].jpg")]
+    mine += [path for path in (folder / UNITS).glob("*--seed-*") if path.suffix in {".jsonl", ".npz", ".tmp"}]
+    for path in mine:
         path.unlink(missing_ok=True)
-    for path in (folder / UNITS).iterdir():
-        if path.suffix in {".jsonl", ".npz", ".tmp"}:
-            path.unlink()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system itself releases when the process ends, however it ends."""
-    with path.open("a") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as error:
-            raise UsageError(
-                f"Another evaluation is writing into {path.parent}. Wait for it, or choose another folder with -o."
-            ) from error
-        yield
+def _lock(handle: int, folder: Path) -> None:
+    """Take a lock that the system itself releases when the process ends, however it ends."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-def _lock(handle: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UsageError(
+            f"Another evaluation is writing into {folder}. Wait for it, or choose another folder with -o."
+        ) from error

@@ -29,6 +29,7 @@ MAX_TIE_ERROR = 0.001
 LEVEL = 0.95
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
+Metric = Callable[[Any, Any], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Rows:
     """The rows of a unit as columns. N pictures, failed ones among them; C candidate types."""
 
     labels: Labels  # (N,)
+    readable: Labels  # (N,) whether the picture could be read at all
     scores: Scores  # (N,), NaN where the picture was not inspected
     map_scores: Scores
     text_scores: Scores
@@ -59,6 +61,7 @@ class Rows:
         type_scores = [[np.nan if (v := row["types"].get(name)) is None else v for name in candidates] for row in every]
         return cls(
             labels=np.array([row["label"] for row in every], np.bool_),
+            readable=np.array([row["readable"] for row in every], np.bool_),
             scores=column("pred_score"),
             map_scores=column("map_score"),
             text_scores=column("text_score"),
@@ -96,13 +99,16 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Me
     `key` names the category: each draws its pictures for the bootstrap by itself, or a mean's interval would be off.
     """
     seed = crc32(key.encode())
-    ok = rows.inspected
-    counts = {"n_normal": int((~rows.labels).sum()), "n_defect": int(rows.labels.sum()), "n_failed": int((~ok).sum())}
+    counts = {
+        "n_normal": int((~rows.labels).sum()),
+        "n_defect": int(rows.labels.sum()),
+        "n_failed": int((~rows.readable).sum()),
+    }
     result = Measured({}, {}, counts)
     _image_figures(rows, result, seed)
     _pixel_figures(tally, result)
-    _mask_figures(rows, result)
-    _verdict_figures(rows, result)
+    _mask_figures(rows, result, seed)
+    _verdict_figures(rows, result, seed)
     if candidates:
         _type_figures(rows, tally, candidates, result, seed)
     if rows.texts:
@@ -117,26 +123,34 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Me
 def _image_figures(rows: Rows, result: Measured, seed: int) -> None:
     ok = rows.inspected
     scores, labels = rows.scores[ok], rows.labels[ok]
-    metrics: dict[str, Callable[[Scores, Labels], float]] = {
+    metrics: dict[str, Metric] = {
         "image_auroc": auroc,
         "image_ap": average_precision,
         "image_f1_max": lambda s, y: f1_max(s, y)[0],
+        "ece": reliability.expected_calibration_error,
+        "brier": reliability.brier,
     }
-    drawn = bootstrap.resample_indices(labels, seed=seed) if len(labels) else np.zeros((0, 0), np.int64)
-    for name, metric in metrics.items():
-        figure = measured(lambda metric=metric: metric(scores, labels))  # type: ignore[misc]
-        if figure.value is not None:
-            again = bootstrap.replicates(metric, scores, labels, drawn)
-            figure = with_interval(figure, again)
-            result.replicates[name] = again
-        result.figures[name] = figure
-    result.figures["ece"] = measured(lambda: reliability.expected_calibration_error(scores, labels))
-    result.figures["brier"] = measured(lambda: reliability.brier(scores, labels))
+    _add(result, metrics, scores, labels, seed)
     map_scores, text_scores = rows.map_scores[ok], rows.text_scores[ok]
     if np.isfinite(map_scores).all() and np.isfinite(text_scores).all() and len(labels):
         for w in TEXT_WEIGHTS:
             fused = (1 - w) * map_scores + w * text_scores
             result.by_text_weight[f"{w:g}"] = measured(lambda fused=fused: auroc(fused, labels)).value  # type: ignore[misc]
+
+
+def _add(result: Measured, metrics: Mapping[str, Metric], values: Any, labels: Any, seed: int) -> None:  # noqa: ANN401 - arrays
+    """Add measures of values (N, …) and labels (N,), with replicates drawn within each label."""
+    drawn = bootstrap.resample_indices(labels, seed=seed) if len(labels) else None
+    for name, metric in metrics.items():
+        figure = measured(lambda metric=metric: metric(values, labels))  # type: ignore[misc]
+        if figure.value is not None and drawn is not None:
+            again = np.array(
+                [measured(lambda row=row, metric=metric: metric(values[row], labels[row])).value for row in drawn],
+                np.float64,
+            )  # type: ignore[misc]
+            figure = with_interval(figure, again)
+            result.replicates[name] = again
+        result.figures[name] = figure
 
 
 def _pixel_figures(tally: Tally, result: Measured) -> None:
@@ -161,61 +175,62 @@ def _pixel_figures(tally: Tally, result: Measured) -> None:
         )
 
 
-def _mask_figures(rows: Rows, result: Measured) -> None:
+def _mask_figures(rows: Rows, result: Measured, seed: int) -> None:
     """IoU over defective pictures with truth; rejection: the share of good pictures on which nothing is drawn."""
     overlaps = rows.iou[np.isfinite(rows.iou)]
-    good = rows.drawn_px[~rows.labels & np.isfinite(rows.drawn_px)]
-    result.figures["pixel_iou"] = measured(lambda: _mean(overlaps, "IoU", "defective pictures with a mask"))
-    result.figures["rejection"] = measured(lambda: _mean(good == 0, "Rejection", "good pictures with a drawn mask"))
+    good = rows.drawn_px[~rows.labels & np.isfinite(rows.drawn_px)] == 0
+    parts = {
+        "pixel_iou": (overlaps, "IoU needs defective pictures with a mask"),
+        "rejection": (good, "Rejection needs good pictures and a detector that draws"),
+    }
+    for name, (values, needs) in parts.items():
+        _add(result, {name: lambda v, _, needs=needs: _mean(v, needs)}, values, np.ones(len(values), np.bool_), seed)  # type: ignore[misc]
+        if not len(values):
+            result.figures[name] = measured(lambda needs=needs: _mean(np.zeros(0), needs))  # type: ignore[misc]
 
 
-def _verdict_figures(rows: Rows, result: Measured) -> None:
-    measures = {
+def _verdict_figures(rows: Rows, result: Measured, seed: int) -> None:
+    metrics: dict[str, Metric] = {
         "verdict_balanced_accuracy": verdict.verdict_balanced_accuracy,
         "verdict_precision": verdict.precision,
         "verdict_recall": verdict.recall,
         "verdict_specificity": verdict.specificity,
         "verdict_f1": verdict.f1,
+        "unreadable": lambda verdicts, _: verdict.unreadable_share(verdicts),
     }
-    for name, metric in measures.items():
-        result.figures[name] = measured(lambda metric=metric: metric(rows.verdicts, rows.labels))  # type: ignore[misc]
-    result.figures["unreadable"] = measured(lambda: verdict.unreadable_share(rows.verdicts))
+    _add(result, metrics, np.array(rows.verdicts), rows.labels, seed)
 
 
 def _type_figures(rows: Rows, tally: Tally, candidates: Sequence[str], result: Measured, seed: int) -> None:
     """Typed figures over pictures of exactly one known type (MultiADS drops the others)."""
     index = {name: k for k, name in enumerate(candidates)}
-    known = [len(kinds) == 1 and kinds[0] in index for kinds in rows.true_types]
-    used = np.array(known, np.bool_) & np.isfinite(rows.type_scores).all(1)
+    known = np.array([len(kinds) == 1 and kinds[0] in index for kinds in rows.true_types], np.bool_)
+    answered = np.isfinite(rows.type_scores)
+    used = known & answered.all(1)
     scores = rows.type_scores[used]
     truth = np.array([index[kinds[0]] for kinds, use in zip(rows.true_types, used, strict=True) if use], np.int64)
-    measures: dict[str, Callable[[Scores, NDArray[np.int64]], float]] = {
+    metrics: dict[str, Metric] = {
         "type_accuracy": types.top1_accuracy,
         "type_macro_recall": types.macro_recall,
         "type_macro_f1": types.macro_f1,
         "type_macro_auroc": types.macro_auroc,
+        "type_constant_accuracy": lambda _, y: types.constant_accuracy(y),
+        "type_constant_macro_recall": lambda _, y: types.constant_macro_recall(y),
+        "type_constant_macro_f1": lambda _, y: types.constant_macro_f1(y),
     }
-    drawn = bootstrap.resample_indices(truth, seed=seed) if len(truth) else np.zeros((0, 0), np.int64)
-    for name, metric in measures.items():
-        figure = measured(lambda metric=metric: metric(scores, truth))  # type: ignore[misc]
-        if figure.value is not None:
-            again = bootstrap.replicates(metric, scores, truth, drawn)
-            figure = with_interval(figure, again)
-            result.replicates[name] = again
-        result.figures[name] = figure
-    for name, constant in (
-        ("type_constant_accuracy", types.constant_accuracy),
-        ("type_constant_macro_recall", types.constant_macro_recall),
-        ("type_constant_macro_f1", types.constant_macro_f1),
-    ):
-        result.figures[name] = measured(lambda constant=constant: constant(truth))  # type: ignore[misc]
-    result.counts["n_typed"] = len(truth)
-    if tally.types is not None:
+    unanswered = int((known & rows.inspected).sum()) - len(truth)
+    result.counts.update(n_typed=len(truth), n_type_unanswered=unanswered)
+    if len(rows.labels) and not answered.any():
+        result.figures.update(dict.fromkeys(metrics, Figure(None, reason="This detector tells no types apart.")))
+        return
+    _add(result, metrics, scores, truth, seed)
+    image = types.per_type(scores, truth, candidates) if len(truth) else {}
+    pixel: dict[str, dict[str, float | None]] = {}
+    if tally.types is not None and tally.types.total.any():
         result.figures["type_pixel_auroc"] = measured(tally.types.macro_auroc)
         result.figures["type_pixel_ap"] = measured(tally.types.macro_average_precision)
         result.figures["type_pixel_f1"] = measured(tally.types.macro_f1)
-    image = types.per_type(scores, truth, candidates) if len(truth) else {}
-    pixel = tally.types.per_type() if tally.types is not None and tally.types.total.any() else {}
+        pixel = tally.types.per_type()
     for name in candidates:
         typed: dict[str, float | None] = dict(image.get(name, {}))
         typed |= {f"pixel_{key}": value for key, value in pixel.get(name, {}).items()}
@@ -232,7 +247,7 @@ def with_interval(figure: Figure, replicates: Scores) -> Figure:
     return Figure(figure.value, low, high)
 
 
-def _mean(values: NDArray[Any], what: str, of: str) -> float:
+def _mean(values: NDArray[Any], needs: str) -> float:
     if not values.size:
-        raise UndefinedMetricError(f"{what} needs {of}; there are none. Leave this measure out, or add some.")
+        raise UndefinedMetricError(f"{needs}; there are none. Leave this measure out, or add some.")
     return float(values.mean())

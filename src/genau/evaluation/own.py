@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from genau.detection import Detection, Task, conclude
 from genau.images import Picture
 from genau.inspector import Inspector
 from genau.model.context import ContextMemory
+from genau.model.modeling import GenAUModel
 from genau.prompts import Query
 
 
@@ -21,6 +23,7 @@ class GenAUDetector:
 
     def __init__(self, inspector: Inspector, *, analysis: bool = False) -> None:
         self._inspector, self._analysis = inspector, analysis
+        self._weights = digest(inspector.model)
 
     @property
     def name(self) -> str:
@@ -37,11 +40,13 @@ class GenAUDetector:
         """What decides the scores beside the weights."""
         config, thresholds = self._inspector.model.config, self._inspector.thresholds
         return {
+            "weights": self._weights,
             "backbone": config.backbone,
             "image size": f"{config.image_size} px",
             "weight of the word (w)": f"{config.text_weight:g}",
             "threshold": f"{thresholds.image:g} ({thresholds.method})",
             "mask threshold": f"{thresholds.pixel:g}",
+            "words": "described" if self._analysis else "not asked",
         }
 
     def prepare(self, task: Task) -> _Prepared:
@@ -62,3 +67,12 @@ class GenAUDetector:
                 detection = Detection(told, detection.draw_type)
             detections.append(detection)
         return detections
+
+
+def digest(model: GenAUModel) -> str:
+    """Return a short name of the trained weights, so that a run is never resumed with others."""
+    hashed = blake2b(digest_size=6)
+    for name, value in sorted(model.state_dict().items()):
+        hashed.update(name.encode())
+        hashed.update(value.float().cpu().contiguous().numpy())
+    return hashed.hexdigest()

@@ -1,14 +1,22 @@
 """The sections of the page that are tables: summary, categories, types, seeds, published numbers, time."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
+from string import ascii_lowercase
 from typing import Any
 
 from genau.evaluation.legend import COUNT, Measure, measures_of
+from genau.evaluation.literature import trained_on_words
 from genau.evaluation.markup import Line, Notes, measure_table, measure_tables, table, text
+from genau.evaluation.published import BESIDE_ALL, MEAN, MEAN_ALL
 
 _TRAINED = "†"
 _LEFT_OUT = "‡"
+_FACTS = (  # of a published method, beside its figures
+    Measure("trained_on", "Trained on", "", "", "The data set on whose annotated test split the method was trained."),
+    Measure("image_size", "Input", "", "", "Side in pixels of the square that the method looks at."),
+)
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -91,30 +99,47 @@ def over_seeds(entries: Iterable[Mapping[str, Any]]) -> str:
     return measure_tables(lines, [], notes, "Data set") + notes.render()
 
 
-def published(entries: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]], model: str) -> str:
-    """Return published numbers with ours above them, a table per data set and number of references, or nothing."""
+def published(
+    entries: Sequence[Mapping[str, Any]],
+    runs: Sequence[Mapping[str, Any]],
+    model: str,
+    trained_data: Sequence[str] = (),
+) -> str:
+    """Return published numbers with ours above them, a table per data set and number of references, or nothing.
+
+    Runs in which pictures failed are left out. `trained_data` names the data sets that our weights were trained on.
+    """
 
     def setting(entry: Mapping[str, Any]) -> tuple[str, int]:
         return str(entry.get("dataset")), int(entry.get("references") or 0)
 
     parts = []
-    for (dataset, shots), group in groupby(sorted(entries, key=setting), key=setting):
-        methods: dict[tuple[str, str], dict[str, Any]] = {}
-        for entry in group:
-            method = (str(entry.get("method")), str(entry.get("source") or ""))
-            methods.setdefault(method, {})[str(entry.get("metric"))] = entry.get("value")
-        wanted = {key for values in methods.values() for key in values}
+    for (dataset, shots), members in groupby(sorted(entries, key=setting), key=setting):
+        group = list(members)
+        wanted = {str(entry.get("metric")): entry.get("value") for entry in group}
+        which = str(group[0].get("compared_with") or MEAN)
+        remark = f"; {text(BESIDE_ALL)}" if which == MEAN_ALL else ""
+        facts = {"trained_on": ", ".join(map(str, trained_data))} if trained_data else {}
         ours = [
-            _line(f"{text(model)}<small>this run, {_setting(run)}</small>", _only(run["mean"], wanted), "ours")
+            _line(
+                f"{text(model)}<small>this run, {_setting(run)}{remark}</small>",
+                facts | _only(mean, set(wanted)),
+                "ours",
+            )
             for run in runs
-            if run["dataset"] == dataset and (run["protocol"].get("references") or 0) == shots
+            if run["dataset"] == dataset
+            and (run["protocol"].get("references") or 0) == shots
+            and not (mean := run.get(which) or run[MEAN]).get("n_failed")
         ]
-        theirs = [
-            Line(f"{text(name)}<small>{text(source)}</small>", values) for (name, source), values in methods.items()
-        ]
+        marks: dict[str, str] = {}
+        theirs = _methods(group, marks)
+        columns = [fact for fact in _FACTS if any(fact.key in line.values for line in theirs)] + measures_of([wanted])
         notes = Notes()
-        body = measure_table(measures_of(methods.values()), ours + theirs, [], notes, "Method")
-        parts.append(f'<div class="panel"><h3>{text(dataset)}, {references(shots)}</h3>{body}</div>{notes.render()}')
+        body = measure_table(columns, ours + theirs, [], notes, "Method")
+        said = "".join(f'<p class="mark">{_sup(mark)} {text(note)}</p>' for note, mark in marks.items())
+        parts.append(
+            f'<div class="panel"><h3>{text(dataset)}, {references(shots)}</h3>{body}</div>{said}{notes.render()}'
+        )
     return "".join(parts)
 
 
@@ -163,6 +188,26 @@ def _line(heading: str, record: Mapping[str, Any], emphasis: str = "", detail: s
         detail=detail,
         emphasis=emphasis,
     )
+
+
+def _methods(entries: Sequence[Mapping[str, Any]], marks: dict[str, str]) -> list[Line]:
+    """Return a line per published method and source; `marks` takes each note once, with the letter that stands for it."""
+    lines: dict[tuple[str, str], Line] = {}
+    for entry in entries:
+        name, source = str(entry.get("method")), str(entry.get("source") or "")
+        note = str(entry.get("note") or "").removesuffix(BESIDE_ALL).strip()
+        mark = marks.setdefault(note, _letter(len(marks))) if note else ""
+        facts = {fact.key: entry[fact.key] for fact in _FACTS if entry.get(fact.key) is not None}
+        if "trained_on" in facts:
+            facts["trained_on"] = trained_on_words(str(facts["trained_on"]))
+        line = lines.setdefault((name, source), Line(f"{text(name)}{_sup(mark)}<small>{text(source)}</small>", facts))
+        lines[name, source] = replace(line, values={**line.values, str(entry.get("metric")): entry.get("value")})
+    return list(lines.values())
+
+
+def _letter(index: int) -> str:
+    """Return a, b, …, z, aa, bb, …: numbers already mark why a figure is not defined."""
+    return ascii_lowercase[index % 26] * (1 + index // 26)
 
 
 def _only(record: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -1,64 +1,64 @@
-"""The scores that several runs gave to the same pictures, and measures resampled alike for all of them.
+"""What several runs say of the same pictures: the rows of `images.jsonl`, and the counts of pixels below `units/`.
 
 A paired bootstrap: each resample draws the same pictures for every run, so that what is hard about a picture cancels
-in the difference. R resamples, N pictures.
+in the difference. R resamples, N pictures, C types.
 """
 
-from collections.abc import Callable, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.errors import UsageError
+from genau.errors import DataError, UsageError
 from genau.evaluation.finished import read_images
-from genau.metrics import auroc, average_precision, bootstrap, f1_max
+from genau.evaluation.journal import UNITS
+from genau.evaluation.resampling import Answers, Family, Truth
+from genau.metrics import PixelBootstrap, measured
+from genau.metrics.bootstrap import PixelMeasure
 
-RESAMPLES = 1000
-METRICS: dict[str, Callable[[NDArray[Any], NDArray[Any]], float]] = {
-    "image_auroc": auroc,
-    "image_ap": average_precision,
-    "image_f1_max": lambda scores, labels: f1_max(scores, labels)[0],
+PIXELS: dict[str, PixelMeasure] = {
+    "pixel_auroc": "auroc",
+    "pixel_ap": "average_precision",
+    "pixel_f1_max": "f1_max",
+    "pixel_aupro": "aupro",
 }
 Unit = tuple[str, int, int, str]  # data set, reference pictures, seed, category
-Scores = dict[Unit, dict[str, tuple[bool, float | None]]]  # picture -> label, score; None: not inspected
+Pictures = dict[str, Mapping[str, Any]]  # of a unit: name -> row of images.jsonl
+Rows = dict[Unit, Pictures]
+_COUNTS = "bootstrap."  # how the names of a `PixelBootstrap` begin in `Tally.arrays`
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """One category in all runs: the pictures that every run scored with every seed."""
+    """One family of measures of one category, over the pictures that all runs and seeds answered."""
 
-    labels: NDArray[np.bool_]  # (N,)
-    scores: list[list[NDArray[np.float64]]]  # by run, by seed: (N,)
-    left_out: int  # pictures that some run could not inspect
-
-    @property
-    def has_both_classes(self) -> bool:
-        """Whether image measures are defined."""
-        return bool(self.labels.any()) and not bool(self.labels.all())
+    truth: Truth  # (N,)
+    answers: list[list[Answers]]  # by run, by seed: (N,) or (N, C)
+    left_out: int  # pictures that only some runs answered
 
 
-def read_scores(folder: Path) -> Scores | None:
-    """Return the scores of images.jsonl, or None where the folder has none.
+def read_rows(folder: Path) -> Rows | None:
+    """Return images.jsonl, or None where the folder has none.
 
     Raises:
         DataError: a line is damaged.
     """
     if not (folder / "images.jsonl").is_file():
         return None
-    scores: Scores = {}
+    rows: Rows = {}
     for row in read_images(folder):
         unit = (row["dataset"], row["references"], row["seed"], row["category"])
-        score = None if row.get("error") else row.get("pred_score")
-        scores.setdefault(unit, {})[row["image"]] = bool(row["label"]), score
-    return scores
+        rows.setdefault(unit, {})[row["image"]] = {key: value for key, value in row.items() if key != "analysis"}
+    return rows
 
 
-def pair(names: Sequence[str], runs: Sequence[Scores], units: Sequence[Unit]) -> Paired:
-    """Return one category, `units` its seeds, in the order of the pictures' names.
+def tables_of(names: Sequence[str], runs: Sequence[Rows], units: Sequence[Unit]) -> list[list[Pictures]]:
+    """Return by run and by seed the rows of one category, `units` its seeds.
 
     Raises:
         UsageError: the runs saw different pictures, or different labels of them.
@@ -73,27 +73,118 @@ def pair(names: Sequence[str], runs: Sequence[Scores], units: Sequence[Unit]) ->
                     f"only or labelled differently, {other[0]!r} among them. Run `genau eval` on the same data, with "
                     "the same --most, and with --reserve where references differ."
                 )
-    images = sorted(first)
-    kept = [image for image in images if all(table[image][1] is not None for of_run in tables for table in of_run)]
-    columns = [[np.array([table[image][1] for image in kept], np.float64) for table in of_run] for of_run in tables]
-    return Paired(np.array([first[image][0] for image in kept], np.bool_), columns, len(images) - len(kept))
+    return tables
 
 
-def resample(key: str, categories: Sequence[Paired]) -> list[tuple[float, NDArray[np.float64]]]:
-    """Return for each run the mean of an image measure over categories and seeds, and its replicates (R,).
+def pair(family: Family, tables: Sequence[Sequence[Pictures]], candidates: Sequence[str]) -> Paired:
+    """Return what the runs answered, in the order of the pictures' names; `candidates` are the types asked for."""
+    truth_of, answer_of = _READ[family]
+    every = [table for of_run in tables for table in of_run]
+    images = sorted(name for name in every[0] if any(truth_of(t[name], candidates) is not None for t in every))
+    truths = {name: {truth_of(table[name], candidates) for table in every} for name in images}
+    kept = [
+        name
+        for name in images
+        if len(truths[name]) == 1 and all(answer_of(table[name], candidates) is not None for table in every)
+    ]
+    answers = [[np.array([answer_of(t[name], candidates) for name in kept]) for t in of_run] for of_run in tables]
+    truth = np.array([truths[name].copy().pop() for name in kept], np.int64)
+    return Paired(truth, answers, len(images) - len(kept) if kept else 0)
 
-    Every category must have both classes.
+
+def counted_alike(tables: Sequence[Sequence[Pictures]]) -> bool:
+    """Return whether all runs and seeds could count the pixels of the same pictures."""
+    counted = [
+        {name for name, row in table.items() if row.get("error") is None and row.get("mask_error") is None}
+        for of_run in tables
+        for table in of_run
+    ]
+    return all(names == counted[0] for names in counted)
+
+
+def read_pixels(folder: Path, key: str) -> PixelBootstrap | None:
+    """Return the resampled pixel counts of a unit, or None where the folder has none.
+
+    Raises:
+        DataError: the file is damaged.
     """
-    metric = METRICS[key]
-    values = [[fmean(metric(s, one.labels) for s in of_run) for of_run in one.scores] for one in categories]
-    replicates = []  # by category: (runs, R)
-    for number, one in enumerate(categories):
-        indices = bootstrap.resample_indices(one.labels, RESAMPLES, seed=number)  # each category drawn by itself
-        of_runs = [[bootstrap.replicates(metric, s, one.labels, indices) for s in of_run] for of_run in one.scores]
-        replicates.append(np.mean(of_runs, axis=1))  # over seeds: they saw the same pictures
-    means, again = np.mean(values, axis=0), np.mean(replicates, axis=0)
-    return [(float(mean), row) for mean, row in zip(means, again, strict=True)]
+    path = folder / UNITS / f"{key}.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:  # the other counts are large, and stay on disk
+            names = [name for name in file.files if name.startswith(_COUNTS)]
+            return PixelBootstrap.from_arrays({name.removeprefix(_COUNTS): file[name] for name in names})
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}. Run `genau eval` again into a new folder.") from error
 
 
-def _label(table: dict[str, tuple[bool, float | None]], image: str) -> bool | None:
-    return table[image][0] if image in table else None
+def pixel_replicates(
+    counts: Sequence[Sequence[PixelBootstrap]], records: Sequence[Sequence[Mapping[str, Any]]]
+) -> dict[str, NDArray[np.float64]] | None:
+    """Return for each pixel measure that all define (runs, R), seeds averaged; None if other pictures were counted.
+
+    `counts` and `records`, the categories of metrics.json with the exact values, are by run, by seed. How often a
+    resample counts a picture follows from its name alone, so row r of all runs counts the same pictures.
+    """
+    if len({_fingerprint(one) for of_run in counts for one in of_run}) > 1:
+        return None
+    found = {}
+    for key, measure in PIXELS.items():
+        exact = [[record.get(key) for record in of_run] for of_run in records]
+        if any(value is None for of_run in exact for value in of_run):
+            continue
+        found[key] = np.array(
+            [
+                np.mean([one.shifted_replicates(measure, v) for one, v in zip(*of_run, strict=True)], axis=0)
+                for of_run in zip(counts, exact, strict=True)
+            ]
+        )
+    return found
+
+
+def _fingerprint(counts: PixelBootstrap) -> bytes:
+    """The defective and good pixels and regions of every resample: alike only for the same pictures."""
+    sums = [counts.normal.sum(axis=1), counts.anomalous.sum(axis=1), counts.n_regions]
+    return np.stack(sums).tobytes()
+
+
+def _label(table: Pictures, image: str) -> bool | None:
+    return bool(table[image]["label"]) if image in table else None
+
+
+# Of a picture: its truth (None: it does not count), and what a run says of it (None: nothing).
+_Reader = Callable[[Mapping[str, Any], Sequence[str]], Any]
+
+
+def _defective(row: Mapping[str, Any], _: Sequence[str]) -> int:
+    return int(row["label"])
+
+
+def _true_type(row: Mapping[str, Any], candidates: Sequence[str]) -> int | None:
+    kinds = row.get("true_types") or []
+    return candidates.index(kinds[0]) if len(kinds) == 1 and kinds[0] in candidates else None  # as MultiADS
+
+
+def _score(row: Mapping[str, Any], _: Sequence[str]) -> float | None:
+    return None if row.get("error") else row.get("pred_score")
+
+
+def _nothing_drawn(row: Mapping[str, Any], _: Sequence[str]) -> float | None:
+    drawn = row.get("drawn_px")
+    return None if drawn is None else float(drawn == 0)
+
+
+def _type_scores(row: Mapping[str, Any], candidates: Sequence[str]) -> list[float] | None:
+    scores = [(row.get("types") or {}).get(name) for name in candidates]
+    return None if any(score is None for score in scores) else scores
+
+
+_READ: dict[Family, tuple[_Reader, _Reader]] = {
+    "score": (_defective, _score),
+    "verdict": (_defective, lambda row, _: row.get("verdict")),
+    "overlap": (lambda row, _: 1 if row["label"] else None, lambda row, _: row.get("iou")),
+    "rejection": (lambda row, _: None if row["label"] else 0, _nothing_drawn),
+    "types": (_true_type, _type_scores),
+}
+FAMILIES: tuple[Family, ...] = get_args(Family)

@@ -36,6 +36,7 @@ class Settings:
     references: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
     types: TypeChoice = "none"
+    candidates: tuple[str, ...] | None = None  # types to ask for instead of those that the data name
     most: int | None = None  # good and as many defective pictures of each category
     reserve: int = 0  # set good pictures aside as for so many references, to be comparable with runs that use them
     batch_size: int = 8
@@ -51,6 +52,8 @@ class Settings:
             raise UsageError(
                 f"reserve={self.reserve} is negative. Use the largest number of references to compare with."
             )
+        if self.candidates is not None and self.types != "none":
+            raise UsageError("--types and --candidates both choose the types. Use one of them.")
         if self.types not in TYPE_CHOICES:
             raise UsageError(f"types={self.types!r} is not one of {', '.join(TYPE_CHOICES)}. Choose one.")
         for option, value in (("most", self.most), ("batch_size", self.batch_size)):
@@ -72,9 +75,15 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """A name for files: plain letters only."""
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{self.dataset}--{self.category}")
-        return f"{name}--{self.references}-references--seed-{self.seed}"
+        """A name for files: plain letters, and different for every unit also where the disk ignores case."""
+        names = f"{self.dataset}--{self.category}"
+        plain = "".join(c if c.isalnum() and c.isascii() else "_" for c in names)[:60]
+        return f"{plain}--{_digest([names])}--{self.references}-references--seed-{self.seed}"
+
+    @property
+    def products(self) -> set[str]:
+        """What the parts are, in words."""
+        return {sample.product for sample in self.samples}
 
     def name_of(self, sample: Sample) -> str:
         """The picture's path below the data set, with forward slashes."""
@@ -105,37 +114,55 @@ def make_plan(settings: Settings) -> list[Run]:
     runs: list[Run] = []
     seen: dict[str, Path] = {}
     for folder in settings.data:
-        layout = settings.format or datasets.guess_format(folder) or "manifest"
-        every = datasets.read(folder, layout)
-        chosen = datasets.read(folder, layout, categories=settings.categories) if settings.categories else every
+        layout = settings.format or datasets.guess_format(folder) or "folder"
+        samples = datasets.read(folder, layout, categories=settings.categories)
+        # Of the categories that were not asked for only names and types are wanted: they may be incomplete.
+        every = datasets.read(folder, layout, tell=_ignore) if settings.categories else samples
         if settings.types.startswith(UNIFIED):
-            chosen = [_unified(sample, layout) for sample in chosen]
-        name = chosen[0].dataset
+            samples, every = ([_unified(sample, layout) for sample in part] for part in (samples, every))
+        name = samples[0].dataset
         if name in seen:
             raise UsageError(f"{seen[name]} and {folder} are both data sets called {name!r}. Evaluate them one by one.")
         seen[name] = folder
-        runs += _runs(settings, folder, layout, chosen, {sample.category for sample in every})
+        runs += _runs(settings, folder, layout, samples, every)
     return runs
 
 
-def _runs(settings: Settings, folder: Path, layout: str, samples: list[Sample], every: set[str]) -> list[Run]:
+def _ignore(fault: str) -> None:
+    """Take no notice of a fault in what is not evaluated."""
+
+
+def _runs(
+    settings: Settings, folder: Path, layout: str, samples: Sequence[Sample], every: Sequence[Sample]
+) -> list[Run]:
     names = sorted({sample.category for sample in samples})
     parts = {name: _split([s for s in samples if s.category == name], settings) for name in names}
-    union = sorted({kind for sample in samples for kind in sample.types})
+    complete = set(names) == {sample.category for sample in every}
+    split = TEST_SPLIT if all(s.split == TEST_SPLIT for evaluated, _ in parts.values() for s in evaluated) else "all"
     runs = []
     for count in settings.references:
         for seed in settings.seeds[: None if count else 1]:  # without references nothing is drawn
             units = []
             for name in names:
                 evaluated, pool = parts[name]
-                own = sorted({kind for s in samples if s.category == name for kind in s.types})
-                candidates = {"none": [], "filtered": own, "all": union}[settings.types.removeprefix(UNIFIED)]
                 references = _draw(pool, count, seed, f"{folder}, category {name!r}")
-                task = Task(evaluated[0].product, dict.fromkeys(candidates), references)
+                products = {sample.product for sample in evaluated}
+                product = products.pop() if len(products) == 1 else None  # of several none is said
+                task = Task(product, dict.fromkeys(_candidates(settings, name, every)), references)
                 units.append(Unit(evaluated[0].dataset, name, count, seed, folder, tuple(evaluated), task))
-            split = TEST_SPLIT if any(s.split == TEST_SPLIT for s in samples) else "all"
-            runs.append(Run(units[0].dataset, layout, folder, count, seed, set(names) == every, split, tuple(units)))
+            runs.append(Run(units[0].dataset, layout, folder, count, seed, complete, split, tuple(units)))
     return runs
+
+
+def _candidates(settings: Settings, category: str, samples: Sequence[Sample]) -> Sequence[str]:
+    if settings.candidates is not None:
+        return settings.candidates
+    match settings.types.removeprefix(UNIFIED):
+        case "filtered":
+            return sorted({kind for sample in samples if sample.category == category for kind in sample.types})
+        case "all":
+            return sorted({kind for sample in samples for kind in sample.types})
+    return ()
 
 
 def _unified(sample: Sample, layout: str) -> Sample:
@@ -150,7 +177,11 @@ def _unified(sample: Sample, layout: str) -> Sample:
 
 
 def _split(samples: list[Sample], settings: Settings) -> tuple[list[Sample], list[Sample]]:
-    """Return what is evaluated and the good pictures from which references are drawn; no part is in both."""
+    """Return what is evaluated and the good pictures from which references are drawn.
+
+    An official split is taken as it is. Where there is none, pictures are set aside, and with them all others of the
+    same parts: no part is in both.
+    """
     evaluated = [s for s in samples if s.split == TEST_SPLIT] or samples
     pool = [s for s in samples if s.split != TEST_SPLIT and not s.label] if evaluated is not samples else []
     wanted = max(*settings.references, settings.reserve)
@@ -158,8 +189,8 @@ def _split(samples: list[Sample], settings: Settings) -> tuple[list[Sample], lis
         good = [s for s in evaluated if not s.label]
         order = np.random.default_rng(_SAMPLING_SEED).permutation(len(good))
         pool = [good[k] for k in order[: min(POOL_PER_REFERENCE * wanted, len(good) // 2)]]
-    taken, groups = {s.image for s in pool}, {s.group for s in pool if s.group is not None}
-    evaluated = [s for s in evaluated if s.image not in taken and s.group not in groups]
+        taken, groups = {s.image for s in pool}, {s.group for s in pool if s.group is not None}
+        evaluated = [s for s in evaluated if s.image not in taken and s.group not in groups]
     if not evaluated:
         raise DataError(
             f"{samples[0].dataset}, category {samples[0].category!r}, has nothing to evaluate once references are set "
@@ -192,17 +223,23 @@ def _draw(pool: Sequence[Sample], count: int, seed: int, where: str) -> tuple[Pa
 
 def fingerprint(settings: Settings, runs: Sequence[Run]) -> Mapping[str, object]:
     """Return what must be equal for a run to be resumed: the same pictures, references and candidates, unit by unit."""
-    return {
-        "types": settings.types,
-        "most": settings.most,
-        "units": [
-            [unit.key, _digest(unit), [path.name for path in unit.task.references], list(unit.task.types)]
-            for run in runs
-            for unit in run.units
-        ],
+    units = {
+        unit.key: {
+            "pictures": len(unit.samples),
+            "annotation": _digest([_annotation(unit, sample) for sample in unit.samples]),
+            "references": _digest([path.relative_to(unit.folder).as_posix() for path in unit.task.references]),
+            "candidates": list(unit.task.types),
+        }
+        for run in runs
+        for unit in run.units
     }
+    return {"types": settings.types, "most": settings.most, "units": units}
 
 
-def _digest(unit: Unit) -> str:
-    names = "\n".join(f"{unit.name_of(sample)} {sample.label}" for sample in unit.samples)
-    return f"{len(unit.samples)} pictures, {blake2b(names.encode(errors='surrogateescape'), digest_size=8).hexdigest()}"
+def _annotation(unit: Unit, sample: Sample) -> str:
+    masks = [path.name for path in sample.masks]
+    return f"{unit.name_of(sample)} {sample.label} {sample.product} {sample.types} {masks}"
+
+
+def _digest(words: Sequence[str]) -> str:
+    return blake2b("\n".join(words).encode(errors="surrogateescape"), digest_size=4).hexdigest()

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -61,6 +61,8 @@ def evaluate(
     Raises:
         ImageError: a reference cannot be read. UsageError: the detector cannot do the task, or the disk refuses.
     """
+    for unit in {(bool(u.references), u.dataset): u for run in runs for u in run.units}.values():
+        detector.prepare(replace(unit.task, references=unit.task.references[:1]))  # refuse the task now, not in hours
     report = _Reporter(sum(len(unit.samples) for run in runs for unit in run.units))
     for run in runs:
         for unit in run.units:
@@ -96,11 +98,11 @@ def _run_unit(
             read = [_read(sample) for sample in chunk]
             clock.spent_on("reading")
             pictures = [row.picture for row in read if isinstance(row.picture, Picture)]
-            detections = iter(detector.detect(pictures, prepared) if pictures else [])
+            found = _detect(detector, pictures, prepared)
             clock.spent_on("model")
             for row in read:
-                found = Detection(row.picture) if isinstance(row.picture, Inspection) else next(detections)
-                _take(unit, row, found, tally, rows, clock)
+                told = Detection(row.picture) if isinstance(row.picture, Inspection) else next(found)
+                _take(unit, row, told, tally, rows, clock)
                 step()
             done += len(chunk)
             if time.monotonic() - saved > SAVE_EVERY_S or done == len(unit.samples):
@@ -108,6 +110,14 @@ def _run_unit(
                 journal.save(unit.key, done, tally.arrays() | {"seconds": seconds})
                 saved = time.monotonic()
                 clock.spent_on("writing")
+
+
+def _detect(detector: Detector, pictures: Sequence[Picture], prepared: Any) -> Iterator[Detection]:  # noqa: ANN401
+    """Detect, and make sure that every picture has its own answer."""
+    found = detector.detect(pictures, prepared) if pictures else []
+    if len(found) != len(pictures):
+        raise ValueError(f"{detector.name} returned {len(found)} detections of {len(pictures)} pictures; one each.")
+    return iter(found)
 
 
 def _take(unit: Unit, row: _Read, found: Detection, tally: Tally, rows: Appender, clock: Clock) -> None:
@@ -141,7 +151,8 @@ def _row(unit: Unit, row: _Read, result: Inspection, overlap: float | None) -> d
             truth["true_location"] = locations(find_regions(union(row.masks, (result.height, result.width))))
     if sample.analysis is not None:
         truth["true_analysis"] = dict(sample.analysis)
-    return truth | said | {"error": result.error, "mask_error": row.mask_error}
+    said |= {"readable": isinstance(row.picture, Picture), "error": result.error, "mask_error": row.mask_error}
+    return truth | said
 
 
 def _read(sample: Sample) -> _Read:

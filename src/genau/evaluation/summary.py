@@ -34,7 +34,8 @@ def run_table(run: Run, settings: Settings, measured: Sequence[Measured], detect
     """Return one run as `metrics.json` keeps it: every category, and the mean over those never trained on."""
     trained = [is_trained_on(unit, detector) for unit in run.units]
     fair = [result for result, seen in zip(measured, trained, strict=True) if not seen]
-    mean = _mean(fair) | {"n_categories": len(fair)}
+    names = list(dict.fromkeys(name for result in measured for name in result.figures))
+    mean = _mean(fair, names)
     mean["left_out"] = [unit.category for unit, seen in zip(run.units, trained, strict=True) if seen]
     return {
         "dataset": run.dataset,
@@ -64,6 +65,8 @@ def run_table(run: Run, settings: Settings, measured: Sequence[Measured], detect
             if result.by_text_weight
         },
         "mean": mean,
+        **({"mean_all": _mean(measured, names)} if mean["left_out"] else {}),
+        "units": {unit.category: unit.key for unit in run.units},
     }
 
 
@@ -129,11 +132,20 @@ def text_table(runs: Sequence[Table]) -> str:
             rows.append([*place, mark, str(table["n_normal"]), str(table["n_defect"]), *map(_cell(table), SHOWN)])
         if len(run["per_category"]) > 1:
             rows.append([*place, "mean", "", "", *map(_cell(run["mean"]), SHOWN)])
+    for spread in over_seeds(runs):
+        place = [spread["dataset"], str(spread["references"]), f"{len(spread['seeds'])} seeds", "mean ± std", "", ""]
+        cells = [spread["mean"].get(name) for name, _ in SHOWN]
+        rows.append([*place, *("n/a" if c is None else f"{c['mean']:.3f} ± {c['std']:.3f}" for c in cells)])
     widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = []
     if any(table["trained_on"] for run in runs for table in run["per_category"].values()):
         notes.append("† trained on this product: not zero-shot, left out of the mean")
+    for run in runs:
+        count = run["mean"]["n_categories"]
+        some = sorted({over for name, _ in SHOWN if 0 < (over := run["mean"]["over"].get(name, count)) < count})
+        if some:
+            notes.append(f"{run['dataset']}: some means are over {some[0]} of {count} categories, see per_category.csv")
     tables = [table for run in runs for table in run["per_category"].values()]
     reasons = {table["undefined"][name] for table in tables for name, _ in SHOWN if name in table["undefined"]}
     notes += [f"n/a: {reason}" for reason in sorted(reasons)]
@@ -152,26 +164,28 @@ def _figures(figures: Mapping[str, Figure]) -> Table:
     return table
 
 
-def _mean(measured: Sequence[Measured]) -> Table:
-    """Return the plain mean of every figure over the categories that define it, with the interval of that mean."""
+def _mean(measured: Sequence[Measured], names: Sequence[str]) -> Table:
+    """Return the plain mean of every figure over the categories that define it, with the interval of that mean.
+
+    `over` says of how many categories each is the mean, where it is not all of them.
+    """
     figures: dict[str, Figure] = {}
-    for name in dict.fromkeys(name for result in measured for name in result.figures):
-        having = [result for result in measured if name in result.figures and result.figures[name].value is not None]
-        if not having:
-            reasons = [result.figures[name].reason for result in measured if name in result.figures]
-            figures[name] = Figure(None, reason=reasons[0])
+    over: dict[str, int] = {}
+    for name in names:
+        values = [result.figures[name].value for result in measured if name in result.figures]
+        defined = [value for value in values if value is not None]
+        over[name] = len(defined)
+        if not defined:
+            reasons = [r.figures[name].reason for r in measured if name in r.figures]
+            reason = reasons[0] if reasons else "Every category was trained on: there is no zero-shot mean."
+            figures[name] = Figure(None, reason=reason)
             continue
-        value = float(np.mean([result.figures[name].value for result in having]))  # type: ignore[misc]
-        figures[name] = Figure(value)
-        if all(name in result.replicates for result in having):
-            again = np.mean([result.replicates[name] for result in having], axis=0)
-            figures[name] = with_interval(figures[name], again)
-    if not measured:
-        figures["image_auroc"] = Figure(None, reason="Every category was trained on: there is no zero-shot mean.")
-    counts = {
-        name: sum(result.counts.get(name, 0) for result in measured) for name in ("n_normal", "n_defect", "n_failed")
-    }
-    return _figures(figures) | counts
+        figures[name] = Figure(float(np.mean(defined)))
+        again = [result.replicates[name] for result in measured if name in result.replicates]
+        if len(again) == len(defined):
+            figures[name] = with_interval(figures[name], np.mean(again, axis=0))
+    counts = {name: sum(result.counts[name] for result in measured) for name in ("n_normal", "n_defect", "n_failed")}
+    return _figures(figures) | counts | {"n_categories": len(measured), "over": over}
 
 
 def _plain(table: Table) -> Table:

@@ -7,6 +7,7 @@ import numpy as np
 
 from genau.metrics import Figure, UndefinedMetricError, measured, text
 from genau.prompts import NOTHING
+from genau.results import UNKNOWN_TYPE
 
 REFERENCE_FIELDS = ("types", "location", "severity", "recommendation", "appearance", "likely_cause")
 
@@ -27,7 +28,7 @@ def text_figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
         "text_type_precision": measured(lambda: _mean([p for p, _ in kinds if p is not None], "typed answers")),
         "text_type_recall": measured(lambda: _mean([r for _, r in kinds], "found defects of known type")),
     }
-    told = [row for row in rows if row.get("true_analysis")]
+    told = [row for row in rows if any(str(words).strip() for words in row.get("true_analysis", {}).values())]
     if told:
         fields = [text.field_accuracy(row["analysis"], row["true_analysis"]) for row in told]
         for name in REFERENCE_FIELDS:
@@ -44,7 +45,8 @@ def text_figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 
 
 def _listed(words: str) -> list[str]:
-    return [] if words == NOTHING else [word.strip() for word in words.split(",")]
+    """Return the names that are said; to say that the type is unknown is to say nothing."""
+    return [word.strip() for word in words.split(",") if word.strip() not in {NOTHING, UNKNOWN_TYPE}]
 
 
 def _joined(analysis: Mapping[str, str], fields: Mapping[str, str]) -> str:

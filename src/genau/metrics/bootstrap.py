@@ -94,12 +94,14 @@ class PixelBootstrap:
     """
 
     def __init__(self, resamples: int = 200, bins: int = 1024) -> None:
-        """Start without pictures. `bins` must divide the 65,536 of a `PixelHistogram`."""
-        if resamples < 1 or bins < 1 or N_BINS % bins:
+        """Start without pictures. `bins` are few of the 65,536 of a `PixelHistogram`, finer near 0 and 1."""
+        if resamples < 1 or not 16 <= bins <= N_BINS or bins % 2:
             raise ValueError(
-                f"resamples={resamples} must be at least 1 and bins={bins} a divisor of {N_BINS}. Use 200 and 1024."
+                f"resamples={resamples} must be at least 1 and bins={bins} even and from 16 to {N_BINS}. "
+                "Use 200 and 1024."
             )
         self.resamples, self.bins = resamples, bins
+        self._starts = coarse_starts(bins)
         rows = resamples + 1  # row 0 counts every picture once
         self.normal = np.zeros((rows, bins), np.int64)
         self.anomalous = np.zeros((rows, bins), np.int64)
@@ -109,11 +111,11 @@ class PixelBootstrap:
     def update(self, key: str, picture: PixelHistogram) -> None:
         """Add the histogram of one picture. `key` names it uniquely, such as its path within the data set."""
         weights = np.concatenate([[1], poisson_weights(key, self.resamples)])[:, None]  # (R + 1, 1)
-        self.normal += weights * picture.normal.reshape(self.bins, -1).sum(axis=1)
+        self.normal += weights * np.add.reduceat(picture.normal, self._starts)
         self.n_regions += weights[:, 0] * picture.n_regions
         if picture.n_regions:
-            self.anomalous += weights * picture.anomalous.reshape(self.bins, -1).sum(axis=1)
-            self.overlap += weights * picture.overlap.reshape(self.bins, -1).sum(axis=1)
+            self.anomalous += weights * np.add.reduceat(picture.anomalous, self._starts)
+            self.overlap += weights * np.add.reduceat(picture.overlap, self._starts)
 
     def merge(self, other: "PixelBootstrap") -> None:
         """Add the pictures that another one has seen. Raises `ValueError` if it has other resamples or bins."""
@@ -185,6 +187,21 @@ class PixelBootstrap:
             return binned_average_precision(normal, anomalous)
         true_pos, predicted, _ = operating_bins(normal, anomalous)
         return best_f1(true_pos, predicted)[0]
+
+
+def coarse_starts(bins: int) -> NDArray[np.intp]:
+    """Return (bins,) the first fine bin of each coarse one: single at both ends of [0, 1], wider towards the middle.
+
+    Most pixels of a good detector score near 0, or near 1; equal bins would put them all into one, and the spread
+    would vanish.
+    """
+    half, middle = bins // 2, N_BINS // 2
+    edges = list(range(half // 4))
+    start = len(edges)
+    for left in range(half - start, 0, -1):
+        edges.append(start)
+        start = max(start + 1, round(start * (middle / start) ** (1 / left)))
+    return np.array(edges + [N_BINS - edge for edge in [middle, *edges[:0:-1]]])
 
 
 def poisson_weights(key: str, resamples: int) -> NDArray[np.int64]:

@@ -1,0 +1,34 @@
+"""The tables of docs/benchmarks.md are those of the runs' own files."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def writer() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "tools" / "make_benchmarks.py"))
+
+
+def test_the_page_is_what_the_runs_say(writer: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert writer["written"](page) == page, "run: python tools/make_benchmarks.py"
+
+
+def test_every_run_of_the_script_has_its_file_and_its_command() -> None:
+    runs = runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["RUNS"]
+    assert {path.stem for path in RESULTS} == set(runs)
+    for path in RESULTS:
+        assert json.loads(path.read_text())["command"].startswith("genau eval --data $GENAU_DATA/")
+
+
+def test_a_changed_figure_changes_the_page(writer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    monkeypatch.setitem(writer["TABLES"], "visa", lambda: "\n| another | table |\n| --- | --- |\n\n")
+    assert writer["written"](page) != page
