@@ -8,6 +8,7 @@ which tools/make_benchmarks.py writes the tables of docs/benchmarks.md.
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +18,9 @@ RESULTS = Path(__file__).parent / "results"
 DEV = ("dev/magnetic_tile", "dev/deeppcb")
 VISA = ("bench/visa",)
 TYPED = ("bench/tile_typed", "bench/wood_typed", "bench/leather_typed", "bench/steel_strip")
+UNION = (  # the types of all typed sets
+    "color,crack,cut,fold,glue,glue strip,gray stroke,hole,inclusion,liquid,oil,patches,poke,rough,scratch,scratches"
+)
 SEEDS = ("--seed", "0,1,2")
 
 # Name of the run -> data sets and options. The sets of dev/ have hundreds of pictures: 50 good and 50 bad of each.
@@ -27,8 +31,9 @@ RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "self-similarity-visa": (VISA, ("--model", "self-similarity")),
     "patch-memory-dev": (DEV, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS, "--most", "50")),
     "patch-memory-visa": (VISA, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS)),
-    "nano-types-filtered": (TYPED, ("--model", "nano", "--types", "filtered")),
-    "nano-types-all": (TYPED, ("--model", "nano", "--types", "all")),
+    "nano-types": (TYPED, ("--model", "nano", "--types", "filtered")),
+    "nano-types-union": (TYPED, ("--model", "nano", "--candidates", UNION)),
+    "self-similarity-types": (TYPED, ("--model", "self-similarity")),
 }
 
 
@@ -49,7 +54,7 @@ def keep(name: str, root: Path) -> None:
     metrics = json.loads((root / name / "metrics.json").read_text(encoding="utf-8"))
     sets, options = RUNS[name]
     folders = " ".join(f"--data $GENAU_DATA/{folder}" for folder in sets)
-    metrics["command"] = f"genau eval {folders} {' '.join(options)} -o RUNS/{name}"
+    metrics["command"] = f"genau eval {folders} {shlex.join(options)} -o RUNS/{name}"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -1,6 +1,6 @@
 """Does the memory of `genau eval` grow with the number of pictures? `python benchmarks/evaluation_memory.py`.
 
-Writes sets of plain noise with a dark square in every second picture, evaluates each in a process of its own, and prints
+Writes sets of noise with a dark square in every second picture, evaluates each in a process of its own, and prints
 the peak memory of that process.
 """
 

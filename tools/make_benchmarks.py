@@ -33,6 +33,7 @@ HEADS = {
     "image_f1_max": "image F1-max",
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
+    "pixel_f1_max": "pixel F1-max",
     "pixel_aupro": "pixel AUPRO",
     "type_accuracy": "top-1",
     "type_constant_accuracy": "constant answer",
@@ -60,7 +61,7 @@ def load(name: str) -> dict[str, Any]:
     return result
 
 
-def detection(part: str) -> str:
+def detection(part: str, keys: tuple[str, ...] = DETECTION) -> str:
     """Return the table of all detectors on the sets of one part, by data set and references."""
     lines: list[tuple[str, int, int, list[str]]] = []
     for order, (name, shown) in enumerate(DETECTORS):
@@ -70,9 +71,9 @@ def detection(part: str) -> str:
             spread = find(metrics, dataset, references)
             if spread is not None and run["protocol"]["seed"] != spread["seeds"][0]:
                 continue
-            cells = [cell(run["mean"], spread, key) for key in DETECTION]
+            cells = [cell(run["mean"], spread, key) for key in keys]
             lines.append((dataset, references, order, [dataset, str(references), shown, *cells]))
-    head = ["data set", "references", "detector", *(HEADS[key] for key in DETECTION)]
+    head = ["data set", "references", "detector", *(HEADS[key] for key in keys)]
     return markdown(head, [line for *_, line in sorted(lines)])
 
 
@@ -94,14 +95,15 @@ def cell(mean: Mapping[str, Any], spread: Mapping[str, Any] | None, key: str) ->
 
 
 def types() -> str:
-    """Return nano's typed figures, with the candidates of the category and with those of the set."""
+    """Return nano's typed figures, with the candidates of each set and with those of all sets together."""
     lines = []
-    for run in load("nano-types-filtered")["runs"]:
-        (category,) = run["protocol"]["categories"]
-        count = len(run["protocol"]["candidates"][category])
-        pictures = run["mean"]["n_defect"]
-        lines.append([run["dataset"], str(count), str(pictures), *(cell(run["mean"], None, key) for key in TYPES)])
-    return markdown(["data set", "types", "pictures", *(HEADS[key] for key in TYPES)], lines)
+    for name in ("nano-types", "nano-types-union"):
+        for run in load(name)["runs"]:
+            ((category, candidates),) = run["protocol"]["candidates"].items()
+            pictures = str(run["per_category"][category]["n_typed"])
+            cells = [cell(run["mean"], None, key) for key in TYPES]
+            lines.append([run["dataset"], str(len(candidates)), pictures, *cells])
+    return markdown(["data set", "candidates", "pictures", *(HEADS[key] for key in TYPES)], sorted(lines))
 
 
 def verdicts() -> str:
@@ -159,6 +161,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "dev": lambda: detection("dev"),
     "visa": lambda: detection("visa"),
     "types": types,
+    "typed-pixels": lambda: detection("types", ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro", "pixel_iou")),
     "verdicts": verdicts,
     "weights": weights,
     "seconds": seconds,

@@ -15,18 +15,24 @@ INTRODUCTION = """# Published figures
 Made by `python tools/make_published.py` from `src/genau/evaluation/published.yaml`; change that file, not this one.
 
 `genau eval --with-published` prints these figures beside a run if the run is comparable: the same data set with all of
-its official categories and pictures, the official test split, as many references, and nothing left out of the mean.
-Else it says why not. Figures are fractions, plain means over the categories. AUPRO is taken up to a false positive rate
-of 0.3.
+its official categories and pictures, the official test split, as many references, every picture inspected, and each
+figure a mean over all categories. Else it says why not. Figures are fractions, plain means over the categories. AUPRO
+is taken up to a false positive rate of 0.3. "Input" is the side in pixels of the square that a method looks at.
 
 ## What "zero-shot" means here
 
 The methods below that are "trained on MVTec AD" have learned from the **test split** of MVTec AD, with its defective
 pictures and their masks, and are then evaluated on another data set. To be evaluated on MVTec AD, they are trained
-on the test split of VisA. The field calls this zero-shot, because no picture of the evaluated products was seen. It
+on the test split of VisA. The field calls this zero-shot, because no picture of the evaluated data set was seen. It
 does not mean that no defect was ever seen; "nothing" in that column means it: no training on defects at all. "Other"
 is explained below the table. A row with references is a k-shot figure: the method may look at that many good pictures
 of the same product. Zero-shot and k-shot figures are never put side by side.
+
+Nor does it mean that no product is shared. VisA and Real-IAD have products of MVTec AD under the same or nearly the
+same name: `capsules` and `capsule` (VisA); `toothbrush`, `transistor1` and `zipper` (Real-IAD). GenAU's own mean leaves
+out every product that a model was trained on; published means do not. So if a run leaves products out, and the model's
+training data is known and is another data set, published figures stand beside our mean over all categories, and their
+rows say so. If it is not known, they are not printed. They never are if the model was trained on the evaluated set.
 
 ## What must not be mixed
 
@@ -79,16 +85,8 @@ def _dataset(title: str, size: int, rows: Sequence[Published], sources: Sequence
 def _table(rows: Sequence[Published], sources: Sequence[Source]) -> Iterator[str]:
     shown = [name for name in METRICS if any(name in entry.metrics for entry in rows)]
     with_references = any(entry.references for entry in rows)
-    yield _line(
-        [
-            "method",
-            "trained on",
-            "input",
-            *(["references"] if with_references else []),
-            *map(METRICS.get, shown),
-            "source",
-        ]
-    )
+    references = ["references"] if with_references else []
+    yield _line(["method", "trained on", "input", *references, *map(METRICS.get, shown), "source"])
     yield _line(["---"] * (4 + with_references + len(shown)))
     for entry in sorted(rows, key=lambda entry: (entry.references, -entry.metrics.get(PRODUCT_METRIC, 0.0))):
         cells = [f"{entry.metrics[name]:.3f}" if name in entry.metrics else MISSING for name in shown]

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genau.detection import Task
+from genau.errors import UsageError
 from genau.evaluation.finish import finish, missed_gates
 from genau.evaluation.journal import Journal, opened
+from genau.evaluation.own import GenAUDetector
 from genau.evaluation.plan import Settings, fingerprint, make_plan
 from genau.evaluation.run import evaluate
 from genau.evaluation.summary import text_table
@@ -105,7 +108,8 @@ def test_a_mask_of_another_size_leaves_the_image_figures_and_is_said(
     assert bolt["pixel_auroc"] == 1.0
     assert bolt["notes"] == ["1 masks could not be used; see mask_error in images.jsonl"]
     (row,) = [row for row in images(tmp_path / "out") if row["mask_error"]]
-    assert "has the size (9, 9)" in row["mask_error"] or "9" in row["mask_error"]
+    assert "9 x 9 pixels" in row["mask_error"]
+    assert "30 x 44" in row["mask_error"]
 
 
 @pytest.mark.parametrize(("good", "bad", "missing"), [(0, 4, "0 normal"), (6, 0, "0 anomalous")])
@@ -145,7 +149,87 @@ def test_where_all_was_trained_on_there_is_no_mean(make_set: Any, make_detector:
     detector.trained_products = ("bolt",)
     metrics = run(detector, make_set(categories=("bolt",)), tmp_path / "out")
     assert metrics["runs"][0]["mean"]["image_auroc"] is None
-    assert "no zero-shot mean" in metrics["runs"][0]["mean"]["undefined"]["image_auroc"]
+    mean, mean_all = metrics["runs"][0]["mean"], metrics["runs"][0]["mean_all"]
+    for name in ("image_auroc", "pixel_auroc", "verdict_f1"):
+        assert mean[name] is None
+        assert "no zero-shot mean" in mean["undefined"][name]
+        assert mean_all[name] == 1.0
+    assert missed_gates(metrics, {"pixel_auroc": 0.1})  # undefined: missed, not unknown
+
+
+def test_a_mean_says_of_how_many_categories_it_is(make_set: Any, detector: Any, tmp_path: Path) -> None:
+    folder = make_set()
+    file = folder / "annotations.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        row["mask"] = None if row["category"] == "nut" else row["mask"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics = run(detector, folder, tmp_path / "out")
+    mean = metrics["runs"][0]["mean"]
+    assert (mean["n_categories"], mean["over"]["image_auroc"], mean["over"]["pixel_auroc"]) == (2, 2, 1)
+    assert "some means are over 1 of 2 categories" in text_table(metrics["runs"])
+
+
+def test_every_figure_of_pictures_has_an_interval(make_set: Any, detector: Any, tmp_path: Path) -> None:
+    folder = make_set(categories=("bolt",))
+    Image.fromarray(np.full((30, 44, 3), 255, np.uint8)).save(folder / "images" / "bolt_test_good_1.png")
+    bolt = run(detector, folder, tmp_path / "out", types="filtered")["runs"][0]["per_category"]["bolt"]
+    for name in ("image_auroc", "ece", "brier", "verdict_f1", "verdict_specificity", "rejection", "pixel_iou"):
+        low, high = bolt["intervals"][name]
+        assert low <= bolt[name] <= high, name
+    low, high = bolt["intervals"]["rejection"]
+    assert low < bolt["rejection"] < high
+
+
+def test_a_detector_that_knows_no_types_has_no_figures_of_types(
+    make_set: Any, make_detector: Any, tmp_path: Path
+) -> None:
+    class Untyped(make_detector):  # type: ignore[misc]
+        def prepare(self, task: Any) -> Any:
+            return super().prepare(Task())
+
+    bolt = run(Untyped(), make_set(categories=("bolt",)), tmp_path / "out", types="filtered")
+    figures = bolt["runs"][0]["per_category"]["bolt"]
+    assert figures["type_accuracy"] is None
+    assert figures["undefined"]["type_accuracy"] == "This detector tells no types apart."
+    assert figures["image_auroc"] == 1.0
+
+
+@pytest.mark.parametrize("change", [lambda found: found[:-1], lambda found: [*found, found[0]]])
+def test_one_detection_too_few_or_too_many_is_never_given_to_another_picture(
+    make_set: Any, make_detector: Any, tmp_path: Path, change: Any
+) -> None:
+    class Careless(make_detector):  # type: ignore[misc]
+        def detect(self, pictures: Any, prepared: Any) -> Any:
+            return change(super().detect(pictures, prepared))
+
+    with pytest.raises(ValueError, match="detections of 3 pictures; one each"):
+        run(Careless(), make_set(), tmp_path / "out")
+
+
+def test_a_task_that_the_detector_refuses_is_refused_before_the_first_picture(
+    make_set: Any, make_detector: Any, tmp_path: Path
+) -> None:
+    class WordsOnly(make_detector):  # type: ignore[misc]
+        def prepare(self, task: Any) -> Any:
+            if task.references:
+                raise UsageError("no references")
+            return super().prepare(task)
+
+    detector = WordsOnly()
+    with pytest.raises(UsageError, match="no references"):
+        run(detector, make_set(), tmp_path / "out", references=(0, 2))
+    assert detector.shown == []
+
+
+def test_a_description_without_words_ends_no_evaluation(make_set: Any, inspector: Any, tmp_path: Path) -> None:
+    folder = make_set(categories=("bolt",))
+    file = folder / "annotations.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        row["analysis"] = {"appearance": "" if row["types"] else "plain"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows if row["types"] or row["split"] == "train"))
+    run(GenAUDetector(inspector, analysis=True), folder, tmp_path / "out")
 
 
 def test_a_detector_that_draws_nothing_has_image_figures_only(
@@ -195,8 +279,6 @@ def test_a_gate_is_missed_by_a_lower_or_undefined_mean(make_set: Any, detector: 
 def test_the_score_of_every_weight_of_the_word_is_kept(
     make_set: Any, inspector: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genau.evaluation.own import GenAUDetector
-
     folder = make_set(categories=("bolt",))
     metrics = run(GenAUDetector(inspector), folder, tmp_path / "out", references=(1,), types="filtered")
     weights = metrics["runs"][0]["image_auroc_by_text_weight"]["bolt"]

@@ -64,6 +64,32 @@ def test_a_used_folder_is_refused_with_both_ways_out(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["units/mine.npz", "failures/mine.jpg", "metrics.json"])
+def test_files_of_others_are_neither_deleted_nor_written_beside(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    refused = pytest.raises(UsageError, match="already holds")
+    with refused, opened(tmp_path, PLAN, resume=False, overwrite=False):
+        pass
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    if name != "metrics.json":
+        with opened(tmp_path, PLAN, resume=False, overwrite=True):
+            pass
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_without_its_plan_is_not_begun_anew_by_resuming(tmp_path: Path) -> None:
+    fill(tmp_path, rows=3, settled=3)
+    with pytest.raises(UsageError, match=r"lacks plan.json"), opened(tmp_path, PLAN, resume=True, overwrite=False):
+        pass
+    assert len(list(Journal(tmp_path).rows(KEY))) == 3
+
+
+def test_an_error_of_the_network_is_not_called_one_of_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError), opened(tmp_path, PLAN, resume=False, overwrite=False):
+        raise ConnectionError("hub is down")
+
+
 def test_a_run_is_not_resumed_with_another_plan(tmp_path: Path) -> None:
     with opened(tmp_path, PLAN, resume=False, overwrite=False):
         pass

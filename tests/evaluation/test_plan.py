@@ -95,6 +95,49 @@ def test_a_set_without_a_published_grouping_is_not_unified(make_set: Any) -> Non
         make_plan(Settings((make_set(),), types="unified-all"))
 
 
+def test_all_types_are_those_of_the_whole_set_also_where_one_category_is_asked_for(make_set: Any) -> None:
+    folder = make_set(bad=1)
+    file = folder / "annotations.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[-1]["types"] = ["scratch"]  # of a nut
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = make_plan(Settings((folder,), categories=("bolt",), types="all"))
+    assert list(run.units[0].task.types) == ["dent", "scratch"]
+
+
+def test_candidates_of_the_callers_choice_replace_those_of_the_data(make_set: Any) -> None:
+    (run,) = make_plan(Settings((make_set(),), candidates=("rust", "dent")))
+    assert list(run.units[0].task.types) == ["rust", "dent"]
+    with pytest.raises(UsageError, match="--types and --candidates both choose"):
+        Settings((Path("x"),), types="all", candidates=("rust",))
+
+
+def test_a_category_is_evaluated_though_another_is_incomplete(make_set: Any) -> None:
+    folder = make_set()
+    (folder / "images" / "nut_test_good_0.png").unlink()
+    (run,) = make_plan(Settings((folder,), categories=("bolt",)))
+    assert not run.all_categories
+    with pytest.raises(DataError, match="nut_test_good_0"):
+        make_plan(Settings((folder,)))
+
+
+def test_units_of_similar_names_have_files_of_their_own(make_set: Any) -> None:
+    (run,) = make_plan(Settings((make_set(categories=("metal nut", "metal_nut", "Metal nut")),)))
+    assert len({unit.key.casefold() for unit in run.units}) == 3
+    assert all(unit.key.isascii() and " " not in unit.key for unit in run.units)
+
+
+def test_of_several_products_in_a_category_none_is_named(make_set: Any) -> None:
+    folder = make_set(categories=("bolt",))
+    file = folder / "annotations.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[-1]["product"] = "brass bolt"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = make_plan(Settings((folder,)))
+    assert run.units[0].task.product is None
+    assert run.units[0].products == {"steel bolt", "brass bolt"}
+
+
 def test_more_references_than_good_pictures_are_refused_with_their_number(make_set: Any) -> None:
     with pytest.raises(DataError, match=r"'bolt' has 3 good pictures that may serve as references, 4 were asked for"):
         make_plan(Settings((make_set(),), references=(4,)))
@@ -143,5 +186,8 @@ def test_the_fingerprint_changes_with_the_pictures_and_not_with_the_place(make_s
     moved = folder.rename(folder.with_name("elsewhere"))
     elsewhere = Settings((moved,), references=(1,))
     assert fingerprint(elsewhere, make_plan(elsewhere)) == before
+    annotations = moved / "annotations.jsonl"
+    annotations.write_text(annotations.read_text().replace('"types": ["scratch"]', '"types": ["dent"]'))
+    assert fingerprint(elsewhere, make_plan(elsewhere)) != before
     fewer = Settings((moved,), references=(1,), most=2)
     assert fingerprint(fewer, make_plan(fewer)) != before
