@@ -47,6 +47,10 @@ class Detector(Protocol):
         """Products, in words, that its weights were trained on: not zero-shot there."""
 
     @property
+    def trained_data(self) -> Sequence[str]:
+        """Names of the data sets that its weights were trained on, as far as known."""
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What else decides its scores, for the protocol: base weights, image size, thresholds."""
 

@@ -48,6 +48,7 @@ def describe(name: str | Path) -> dict[str, Any]:
         "text_weight": config.text_weight,
         "trained_types": list(config.trained_types),
         "trained_products": list(config.trained_products),
+        "trained_data": list(config.trained_data),
         "answers": answers(config),
     }
 

@@ -143,10 +143,10 @@ def test_a_picture_alone_is_judged_as_in_a_batch_and_as_the_second_time(
 ) -> None:
     detector = SelfSimilarity(tower(name))
     pictures = [textured(60, 110, at=(20, 50)), textured(140, 50, seed=1), textured(30, 31, seed=2)]
-    together = detector.detect(pictures, ())
+    together = detector.detect(pictures, Task())
     for picture, batched in zip(pictures, together, strict=True):
         for _ in range(2):
-            alone = detector.detect([picture], ())[0].inspection
+            alone = detector.detect([picture], Task())[0].inspection
             assert alone.pred_score == pytest.approx(batched.inspection.pred_score, abs=1e-5)
             assert np.allclose(alone.anomaly_map, batched.inspection.anomaly_map, atol=1e-5)
 
@@ -184,5 +184,5 @@ def test_the_score_is_half_of_a_cosine_distance(tower: Tower, textured: Draw) ->
     eyes, picture = tower("clip"), textured(100, 150, at=(20, 110))
     patches = eyes.patches([picture])
     distance = self_distance(patches.features[0], patches.valid[0], 5, 2)[patches.valid[0]]
-    found = SelfSimilarity(eyes, neighbours=5, exclusion=2).detect([picture], ())[0].inspection
+    found = SelfSimilarity(eyes, neighbours=5, exclusion=2).detect([picture], Task())[0].inspection
     assert found.pred_score == pytest.approx(float(top_mean(distance)) / 2, abs=1e-6)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from genau.calibration import Thresholds
@@ -69,6 +70,7 @@ class ColourDetector:
 
     name = "colours"
     trained_products: tuple[str, ...] = ()
+    trained_data: tuple[str, ...] = ()
     thresholds = Thresholds(image=0.6, pixel=0.5)
 
     def __init__(self, *, draws: bool = True, fails_after: int | None = None) -> None:
@@ -90,17 +92,16 @@ class ColourDetector:
             if self.fails_after is not None and len(self.shown) >= self.fails_after:
                 raise KeyboardInterrupt
             self.shown.append(Path(picture.name).name)
-            red, green = (picture.rgb[..., k].astype(np.float32) / 255 for k in (0, 1))
+            red, green = (picture.rgb[..., k].astype(np.float32) / np.float32(255) for k in (0, 1))
             maps = {"dent": red, "scratch": green}
             whole = np.maximum(red, green)
-            draw = (lambda whole=whole: whole) if self.draws else None
-            types = {
-                name: Reply(float(maps[name].max()), draw=(lambda m=maps[name]: m) if self.draws else None)
-                for name in prepared.types
-            }
-            score = float(whole.max())
-            found.append(conclude(picture, Reply(score, score, None, draw), types, self.thresholds))
+            types = {name: self._reply(maps[name]) for name in prepared.types}
+            found.append(conclude(picture, self._reply(whole), types, self.thresholds))
         return found
+
+    def _reply(self, drawn: NDArray[np.float32]) -> Reply:
+        score = float(drawn.max())
+        return Reply(score, score, None, (lambda: drawn) if self.draws else None)
 
 
 @pytest.fixture

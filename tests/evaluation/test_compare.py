@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from genau.errors import DataError, UsageError
-from genau.evaluation import pairing
+from genau.evaluation import resampling
 from genau.evaluation.compare import Comparison, Row, as_csv, as_dict, as_markdown, as_text, compare
-from genau.metrics import auroc
+from genau.evaluation.resampling import MEASURES
+from genau.evaluation.tally import Tally
+from genau.metrics import PixelHistogram, auroc, bootstrap
 
 GOOD, BAD = 3, 4
 Table = dict[str, Any]
@@ -70,6 +73,16 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
+def interval_of(row: Row) -> tuple[float, float, float]:
+    """Return the difference of the second run and its interval."""
+    figure = row.differences[1]
+    assert figure is not None
+    assert figure.value is not None
+    assert figure.low is not None
+    assert figure.high is not None
+    return figure.value, figure.low, figure.high
+
+
 def found(comparison: Comparison, measure: str, dataset: str = "parts") -> Row:
     (row,) = [row for row in comparison.rows if (row.measure, row.dataset) == (measure, dataset)]
     return row
@@ -103,7 +116,7 @@ def test_values_and_differences_are_those_of_the_pictures(make: Make) -> None:
     pixels = found(comparison, "pixel_auroc").differences[1]
     assert pixels is not None
     assert (pixels.value, pixels.low, pixels.high) == (0.25, None, None)
-    assert any("Only image measures have an interval" in note for note in comparison.notes)
+    assert not any("single pictures are kept" in note for note in comparison.notes)
 
 
 def paired(make: Make, noise: float) -> tuple[list[Path], list[float], list[float]]:
@@ -153,7 +166,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap_and_narrower_than_an_unpaire
 def test_the_order_of_pictures_runs_and_seeds_in_the_files_does_not_matter(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairing, "RESAMPLES", 50)
+    monkeypatch.setattr(resampling, "RESAMPLES", 50)
     categories = {"nut": {"image_auroc": 0.5}, "bolt": {"image_auroc": 0.5}}
     runs = [entry(categories, seed=seed) for seed in (0, 1)] + [entry(categories, dataset="more")]
     images = [
@@ -258,7 +271,7 @@ def test_what_only_some_runs_have_is_named(make: Make) -> None:
     runs = [entry({"nut": {"pixel_ap": 0.2}}), entry({"nut": {"pixel_ap": 0.2}}, references=4)]
     comparison = compare([make("a", runs), make("b", runs[:1])])
     assert len(comparison.rows) == 1
-    assert any("not compared: parts, 4 references, types none" in note for note in comparison.notes)
+    assert any("not compared: parts, 4 references." in note for note in comparison.notes)
 
 
 @pytest.mark.parametrize(
@@ -361,3 +374,202 @@ def test_markdown_csv_and_dict_say_the_same(make: Make) -> None:
     assert plain["rows"][0]["differences"][1]["value"] == 0.25
     assert plain["rows"][0]["clear"] == [False, False]
     assert plain["notes"] == list(comparison.notes)
+
+
+def answers(family: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return what a run says of 30 pictures, with ties, and their truth."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [12, 18])
+    match family:
+        case "score":
+            return np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 1), labels
+        case "verdict":
+            return np.array(["normal", "defect", "unreadable"])[rng.integers(0, 3, 30)], labels
+        case "types":
+            return np.round(rng.random((30, 4)), 1), np.repeat([0, 1, 3], [5, 4, 21])
+    return np.round(rng.random(30), 1), np.full(30, int(family == "overlap"))
+
+
+@pytest.mark.parametrize("key", MEASURES)
+def test_all_resamples_at_once_give_what_the_measure_gives_for_each(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "RESAMPLES", 40)
+    one = MEASURES[key]
+    said, truth = answers(one.family)
+    weights = resampling.draw(truth, "parts/nut")
+    indices = np.array([np.repeat(np.arange(30), row) for row in weights])
+    assert (truth[indices] == truth).all()
+    each = bootstrap.replicates(one.value, said, truth, indices)
+    assert each.std() > 0
+    assert one.again(said, truth, weights) == pytest.approx(each)
+
+
+def test_a_resample_without_any_alarm_has_no_precision() -> None:
+    said, truth = np.array(["normal", "defect", "normal"]), np.array([0, 1, 1])
+    weights = np.array([[1, 2, 0], [1, 0, 2]])
+    again = MEASURES["verdict_precision"].again(said, truth, weights)
+    assert again[0] == 1
+    assert np.isnan(again[1])
+    assert MEASURES["verdict_f1"].again(said, truth, weights).tolist() == [1, 0]
+
+
+def test_verdicts_are_compared_over_the_same_pictures(make: Make) -> None:
+    keys = ["verdict_recall", "verdict_specificity", "verdict_balanced_accuracy", "verdict_f1", "unreadable"]
+    runs = [entry({"nut": dict.fromkeys(keys, 0.0)})]
+    verdicts = [["normal"] * 3 + ["normal", "normal", "defect", "unreadable"], ["normal"] * 3 + ["defect"] * 4]
+    images = [[row | {"verdict": w} for row, w in zip(rows({"nut": WORSE}), of, strict=True)] for of in verdicts]
+    comparison = compare([make("a", runs, images[0]), make("b", runs, images[1])])
+    assert [value(found(comparison, key), 0) for key in keys] == pytest.approx([0.25, 1, 0.625, 0.4, 1 / 7])
+    assert [value(found(comparison, key), 1) for key in keys] == [1, 1, 1, 1, 0]
+    difference, low, high = interval_of(found(comparison, "verdict_recall"))
+    assert (difference, high) == (0.75, 1)
+    assert low in {0, 0.25, 0.5}
+    assert interval_of(found(comparison, "verdict_specificity")) == (0, 0, 0)
+
+
+def test_scores_are_compared_as_probabilities_too(make: Make) -> None:
+    runs = [entry({"nut": {"brier": 0.5, "ece": 0.5}})]
+    comparison = compare([make("a", runs, rows({"nut": WORSE})), make("b", runs, rows({"nut": BETTER}))])
+    worse, better = (np.array(scores) - (np.arange(7) >= GOOD) for scores in (WORSE, BETTER))
+    difference, low, high = interval_of(found(comparison, "brier"))
+    assert difference == pytest.approx((better**2).mean() - (worse**2).mean())
+    assert low < difference < high
+    assert value(found(comparison, "ece"), 1) == pytest.approx(np.abs(better).mean())  # a bin for every picture
+
+
+def test_masks_are_compared_where_all_runs_have_one(make: Make) -> None:
+    runs = [entry({"nut": {"pixel_iou": 0.0, "rejection": 0.0}})]
+    first = zip([0, 0, 9, 5, 5, 5, 5], [None, None, None, 0.5, 0.3, 0.1, 0.9], strict=True)
+    second = zip([0, 8, 9, 5, 5, 5, None], [None, None, None, 0.7, 0.5, 0.3, None], strict=True)
+    images = [
+        [row | {"drawn_px": px, "iou": iou} for row, (px, iou) in zip(rows({"nut": WORSE}), drawn, strict=True)]
+        for drawn in (first, second)
+    ]
+    comparison = compare([make("a", runs, images[0]), make("b", runs, images[1])])
+    assert interval_of(found(comparison, "pixel_iou")) == pytest.approx((0.2, 0.2, 0.2))  # better by as much on each
+    assert value(found(comparison, "pixel_iou"), 0) == pytest.approx(0.3)
+    assert [value(found(comparison, "rejection"), run) for run in (0, 1)] == pytest.approx([2 / 3, 1 / 3])
+    assert interval_of(found(comparison, "rejection"))[1:] == (-1, 0)
+    assert "parts, 0 references: 1 pictures left out of pixel IoU; not every run has a value." in comparison.notes
+
+
+TYPES = ["type_accuracy", "type_macro_recall", "type_macro_f1", "type_macro_auroc", "type_pixel_auroc"]
+
+
+def typed(right: Sequence[bool]) -> list[Table]:
+    """Return rows of ten bent and ten cracked pictures, and one of both; `right`: whether a type is told."""
+    kinds = [["bent"]] * 10 + [["crack"]] * 10 + [["bent", "crack"]]
+    found = []
+    for k, (true, told) in enumerate(zip(kinds, right, strict=True)):
+        bent = 0.9 if (true[0] == "bent") == told else 0.2
+        row = rows({"nut": WORSE})[-1] | {"image": f"{k}.png", "true_types": true}
+        found.append(row | {"types": {"crack": 1 - bent, "bent": bent}})
+    return found
+
+
+def test_types_are_compared_over_pictures_of_one_type(make: Make) -> None:
+    runs = [entry({"nut": dict.fromkeys(TYPES, 0.5)}, types="filtered", candidates={"nut": ["bent", "crack"]})]
+    images = [typed([k % 2 == 0 for k in range(21)]), typed([k != 3 for k in range(21)])]
+    comparison = compare([make("a", runs, images[0]), make("b", runs, images[1])])
+    assert [value(found(comparison, key), 1) for key in TYPES[:2]] == pytest.approx([0.95, 0.95])
+    difference, low, high = interval_of(found(comparison, "type_accuracy"))
+    assert difference == pytest.approx(0.45)
+    assert 0.1 < low < difference < high < 0.8
+    for key in TYPES[1:4]:
+        assert found(comparison, key).is_clear(1)
+    assert comparison.notes == ("No intervals are made for: Type pixel AUROC.",)
+    assert found(comparison, "type_accuracy").types == "filtered"
+
+
+def test_runs_that_were_asked_for_other_types_are_compared_in_all_else(make: Make) -> None:
+    measures = dict.fromkeys([*TYPES, "pixel_ap", "text_type_recall"], 0.5)
+    folders = [
+        make(name, [entry({"nut": measures}, types=types, candidates={"nut": asked})], typed([True] * 21))
+        for name, types, asked in (("a", "filtered", ["bent"]), ("b", "all", ["bent", "crack"]))
+    ]
+    comparison = compare(folders)
+    assert [row.measure for row in comparison.rows] == ["pixel_ap", "text_type_recall"]
+    assert {row.types for row in comparison.rows} == {"differ"}
+    assert any("types left out: the runs were asked for other types" in note for note in comparison.notes)
+
+
+def test_runs_with_and_without_types_are_compared_without_a_word_on_types_where_none_has_measures(make: Make) -> None:
+    runs = [[entry({"nut": {"ece": 0.5}}, types=types)] for types in ("none", "filtered")]
+    comparison = compare([make("a", runs[0]), make("b", runs[1])])
+    assert as_text(comparison).startswith("parts, zero-shot, types differ, seed 0")
+    assert not any("asked for" in note for note in comparison.notes)
+
+
+Counted = Callable[..., Path]
+PIXELS = ["pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro"]
+
+
+@pytest.fixture
+def counted(make: Make) -> Counted:
+    """Write a run of 12 pictures, half of them defective, with the counts of its maps; `shift` moves the defect up."""
+
+    def write(name: str, shift: float, skip: int = 0, units: bool = True, **change: Any) -> Path:
+        rng = np.random.default_rng(0)  # the same hard pictures for all runs
+        tally, images = Tally(), []
+        for k in range(12):
+            hard, mask = rng.random(), np.zeros((8, 12), np.bool_)
+            mask[2:5, 3:9] = k >= 6
+            scores = np.clip(0.3 * rng.random((8, 12)) + 0.4 * hard + shift * mask, 0, 1).astype(np.float32)
+            picture = PixelHistogram()
+            picture.update(scores, mask)
+            if k >= skip:
+                tally.pixels.merge(picture)
+                tally.bootstrap.update(f"{k}.png", picture)
+            images.append(rows({"nut": BETTER})[-1] | {"image": f"{k}.png", "label": k >= 6, "mask_error": None})
+        images[0] |= change
+        exact = [tally.pixels.auroc(), tally.pixels.average_precision(), tally.pixels.f1_max()[0], tally.pixels.aupro()]
+        run = entry({"nut": dict(zip(PIXELS, exact, strict=True))}) | ({"units": {"nut": "key"}} if units else {})
+        folder = make(name, [run], images)
+        (folder / "units").mkdir()
+        arrays: dict[str, Any] = tally.arrays() | {"seconds": np.zeros(4), "rows": np.array(12)}
+        np.savez(folder / "units" / "key.npz", **arrays)
+        return folder
+
+    return write
+
+
+def test_pixel_measures_get_a_paired_interval(counted: Counted) -> None:
+    comparison = compare([counted("a", 0.1), counted("b", 0.15)])
+    assert not any("Pixel measures" in note for note in comparison.notes)
+    for key in PIXELS:
+        row = found(comparison, key)
+        difference, low, high = interval_of(row)
+        assert difference == pytest.approx(value(row, 1) - value(row, 0))
+        assert low <= difference <= high
+    row = found(comparison, "pixel_auroc")
+    with np.load(Path(counted("c", 0.1)) / "units" / "key.npz") as file:
+        parts = {name: file[name] for name in file.files if "." in name}
+    alone = Tally.from_arrays([], parts).bootstrap.interval("auroc", value(row, 0))
+    assert row.is_clear(1)  # though each run alone is far less certain
+    assert interval_of(row)[2] - interval_of(row)[1] < 0.5 * (alone[1] - alone[0])
+
+
+@pytest.mark.parametrize("change", [{"error": "unreadable"}, {"mask_error": "no such file"}])
+def test_runs_that_counted_other_pixels_get_no_interval_and_it_is_said(counted: Counted, change: Table) -> None:
+    comparison = compare([counted("a", 0.1), counted("b", 0.15, **change)])
+    figure = found(comparison, "pixel_auroc").differences[1]
+    assert figure is not None
+    assert figure.value is not None
+    assert figure.low is None
+    assert any("counted different pictures of nut" in note for note in comparison.notes)
+
+
+def test_counts_that_differ_though_the_rows_do_not_are_noticed(counted: Counted) -> None:
+    comparison = compare([counted("a", 0.1), counted("b", 0.15, skip=1)])
+    assert any("counted different pictures of nut" in note for note in comparison.notes)
+
+
+def test_pixel_counts_that_are_not_at_hand_are_said(counted: Counted) -> None:
+    first, second = counted("a", 0.1), counted("b", 0.15)
+    comparison = compare([first, counted("c", 0.1, units=False)])
+    assert any("metrics.json of model c is older and names no counts" in note for note in comparison.notes)
+    (second / "units" / "key.npz").unlink()
+    comparison = compare([first, second])
+    assert any("Copy units/ beside each metrics.json" in note for note in comparison.notes)
+    (second / "units" / "key.npz").write_bytes(b"PK damaged")
+    with pytest.raises(DataError, match=r"key.npz is damaged: .* Run `genau eval` again"):
+        compare([first, second])

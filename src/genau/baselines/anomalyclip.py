@@ -146,6 +146,11 @@ class AnomalyClip(nn.Module):
         return self.facts.trained_products
 
     @property
+    def trained_data(self) -> Sequence[str]:
+        """Names of the data sets that the words were learned on."""
+        return self.facts.trained_data
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """Base, its fingerprint, input, depths, training data."""
         return {

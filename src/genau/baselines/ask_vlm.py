@@ -63,6 +63,7 @@ class AskVlm:
     no_ids: tuple[int, ...]
     name: str = "ask-vlm"
     trained_products: Sequence[str] = ()
+    trained_data: Sequence[str] = ()
 
     @classmethod
     def from_pretrained(cls, base: str, device: str = "cpu") -> "AskVlm":

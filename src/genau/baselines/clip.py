@@ -66,6 +66,11 @@ class Clip:
         return ()
 
     @property
+    def trained_data(self) -> Sequence[str]:
+        """None that is known by name."""
+        return ()
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What decides the scores."""
         return settings_of(self.tower, self.thresholds) | {"prompts": self.prompts}

@@ -52,6 +52,7 @@ class PatchMemory:
     seed: int = 0
     name: str = "patch-memory"
     trained_products: Sequence[str] = ()
+    trained_data: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""

@@ -39,6 +39,7 @@ class SelfSimilarity:
     exclusion: int = GenAUConfig.context_exclusion  # cells around a patch that are not compared with it
     name: str = "self-similarity"
     trained_products: Sequence[str] = ()
+    trained_data: Sequence[str] = ()
 
     @classmethod
     def from_pretrained(cls, base: str = NANO, device: str = "cpu") -> "SelfSimilarity":
@@ -57,8 +58,8 @@ class SelfSimilarity:
             "thresholds": Thresholds().method,
         }
 
-    def prepare(self, task: Task) -> None:
-        """Refuse references; there is nothing to prepare.
+    def prepare(self, task: Task) -> Task:
+        """Return the task: there is nothing to prepare, but references are refused.
 
         Raises:
             UsageError: references are given.
@@ -68,9 +69,10 @@ class SelfSimilarity:
                 f"{self.name} compares a picture with itself and takes no references, but {len(task.references)} are "
                 "given. Leave them out (--references 0), or use patch-memory."
             )
+        return task
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Picture], prepared: None) -> list[Detection]:
+    def detect(self, pictures: Sequence[Picture], prepared: Task) -> list[Detection]:
         """Compare each picture's patches with the rest of it."""
         patches = self.tower.patches(pictures)
         found = []

@@ -87,6 +87,11 @@ class WinClip:
         return ()
 
     @property
+    def trained_data(self) -> Sequence[str]:
+        """None that is known by name."""
+        return ()
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What decides the scores."""
         windows = ", ".join(f"{side} x {side}" for side in SCALES)

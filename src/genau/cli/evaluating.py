@@ -136,8 +136,12 @@ def compare_runs(
 
     from genau.evaluation import compare
 
-    writers = {"text": compare.as_text, "markdown": compare.as_markdown, "csv": compare.as_csv}
-    writers["json"] = lambda found: json.dumps(compare.as_dict(found), indent=2, ensure_ascii=False)
+    writers = {
+        "text": compare.as_text,
+        "markdown": compare.as_markdown,
+        "csv": compare.as_csv,
+        "json": lambda comparison: json.dumps(compare.as_dict(comparison), indent=2, ensure_ascii=False),
+    }
     if form not in writers:
         raise UsageError(f"--as {form} is not one of {', '.join(writers)}.{suggest(form, writers)}")
     typer.echo(writers[form](compare.compare(runs)).rstrip("\n"))

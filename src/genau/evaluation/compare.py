@@ -4,7 +4,6 @@ Every value is a mean over the same categories of the same pictures, and over th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,38 +14,25 @@ from numpy.typing import NDArray
 from genau.errors import UsageError
 from genau.evaluation.comparison import Comparison, Row, as_csv, as_dict, as_markdown, as_text
 from genau.evaluation.finished import read_metrics
-from genau.evaluation.legend import measures_of
-from genau.evaluation.pairing import METRICS, Paired, Scores, pair, read_scores, resample
-from genau.metrics import bootstrap
-from genau.metrics.figure import Figure
+from genau.evaluation.pairing import PIXELS, read_rows
+from genau.evaluation.resampling import MEASURES
+from genau.evaluation.shared import Entry, Place, Run, Shared, find_shared, resample_shared, words
+from genau.metrics import Figure, UndefinedMetricError, bootstrap
 
 __all__ = ["Comparison", "Row", "as_csv", "as_dict", "as_markdown", "as_text", "compare"]
 
-Place = tuple[str, int, str]  # data set, reference pictures, types asked
-Seeds = dict[int, Mapping[str, Any]]  # seed -> entry of metrics.json
 _UNPAIRED = (
-    "Differences have no interval: images.jsonl, the scores of single pictures, is not in all folders. Copy it beside "
+    "Differences have no interval: images.jsonl, the rows of single pictures, is not in all folders. Copy it beside "
     "each metrics.json, or run `genau eval` again."
 )
-_OTHERS = "Only image measures have an interval: of the others no values of single pictures are kept."
-
-
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """What all runs have of one data set and protocol."""
-
-    place: Place
-    seeds: list[int]
-    tables: list[list[Mapping[str, Any]]]  # by run, by seed: category -> record
-    categories: list[str]  # that no model was trained on
-    paired: dict[str, Paired]  # category -> scores; {}: not at hand
 
 
 def compare(folders: Sequence[Path], baseline: int = 0) -> Comparison:
-    """Compare finished runs wherever data set, number of references and types agree.
+    """Compare finished runs wherever data set and number of references agree.
 
-    Categories that any of the models was trained on are left out for all. Image measures are taken from images.jsonl,
-    over the pictures that all runs scored; their differences get paired bootstrap intervals.
+    Categories that any of the models was trained on are left out for all. What images.jsonl holds is measured again
+    over the pictures that all runs have a value for. These measures and those of pixels get paired bootstrap intervals
+    of the differences. Measures of defect types are compared where all runs were asked for the same.
 
     Raises:
         UsageError: the folders cannot be compared; it says why. DataError: a file is damaged.
@@ -60,117 +46,89 @@ def compare(folders: Sequence[Path], baseline: int = 0) -> Comparison:
     if not places:
         contents = "; ".join(f"{name} has {_listed(found)}" for name, found in zip(names, of_runs, strict=True))
         raise UsageError(
-            f"The runs have nothing in common: {contents}. Run `genau eval` with the same data set, --references and "
-            "--types for all."
+            f"The runs have nothing in common: {contents}. Run `genau eval` with the same data set and --references "
+            "for all."
         )
-    read = [read_scores(folder) for folder in folders]
-    scores = [found for found in read if found is not None]
-    notes = [_OTHERS]
-    if len(scores) < len(read):
-        scores, notes = [], [_UNPAIRED]
+    runs = [Run(name, at, found, read_rows(at)) for name, at, found in zip(names, folders, of_runs, strict=True)]
+    notes = [_UNPAIRED] if any(run.rows is None for run in runs) else []
     if only := set().union(*of_runs) - set(places):
         notes.append(f"Not in all runs, so not compared: {_listed(only)}.")
     rows: list[Row] = []
     for place in places:
-        shared = _shared(place, names, [of_run[place] for of_run in of_runs], scores, notes)
-        rows += _rows(shared, baseline, notes) if shared else []
+        shared = find_shared(place, runs, notes)
+        rows += _rows(shared, runs, baseline, notes) if shared else []
+    without = dict.fromkeys(row.name for row in rows if row.better and row.measure not in {*MEASURES, *PIXELS})
+    if without and _UNPAIRED not in notes:
+        notes.append(f"No intervals are made for: {', '.join(without)}.")
     return Comparison(tuple(names), baseline, tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def _shared(
-    place: Place, names: Sequence[str], entries: Sequence[Seeds], scores: Sequence[Scores], notes: list[str]
-) -> _Place | None:
-    """Return what can be compared, or None where nothing is left; `notes` gets what was left out."""
-    seeds = sorted(set(entries[0]).intersection(*entries))
-    if not seeds:
-        notes.append(f"{_words(place)}: the runs share no seed, so they are not compared.")
-        return None
-    if only := sorted(set().union(*entries) - set(seeds)):
-        notes.append(f"{_words(place)}: seed {', '.join(map(str, only))} left out, because not all runs have it.")
-    _check_same_pictures(place, names, entries, seeds)
-    tables = [[of_run[seed]["per_category"] for seed in seeds] for of_run in entries]
-    every = sorted(tables[0][0])
-    trained = [name for name in every if any(t[name].get("trained_on") for of_run in tables for t in of_run)]
-    if trained:
-        notes.append(f"{place[0]}: {', '.join(trained)} left out of all means, because a model was trained on it.")
-    categories = [name for name in every if name not in trained]
-    if not categories:
-        notes.append(f"{_words(place)}: no category is left to compare.")
-        return None
-    paired = {}
-    if scores:
-        dataset, references, _ = place
-        paired = {c: pair(names, scores, [(dataset, references, seed, c) for seed in seeds]) for c in categories}
-        if lost := sum(one.left_out for one in paired.values()):
-            notes.append(f"{_words(place)}: {lost} pictures left out of image measures; not every run scored them.")
-    return _Place(place, seeds, tables, categories, paired)
-
-
-def _rows(shared: _Place, baseline: int, notes: list[str]) -> list[Row]:
-    of_runs = [[table[name] for table in of_run for name in shared.categories] for of_run in shared.tables]
+def _rows(shared: Shared, runs: Sequence[Run], baseline: int, notes: list[str]) -> list[Row]:
+    measures = shared.measures(notes)
+    outcomes = resample_shared(shared, runs, {measure.key for measure in measures}, notes)
     rows = []
-    for measure in measures_of(of_runs[baseline]):
-        if not all(any(measure.key in record for record in records) for records in of_runs):
-            continue  # some run was not asked for it
-        both = [name for name, one in shared.paired.items() if one.has_both_classes]
-        if measure.key in METRICS and both:
-            used = both
-            measured = resample(measure.key, [shared.paired[name] for name in used])
-            values = [Figure(mean) for mean, _ in measured]
-            differences = [
-                None if run == baseline else _paired_difference(*measured[run], *measured[baseline])
-                for run in range(len(measured))
-            ]
-        else:
-            used, values = _means(measure.key, shared)
-            differences = [
-                None if run == baseline else _difference(value, values[baseline]) for run, value in enumerate(values)
-            ]
+    for measure in measures:
+        key = measure.key
+        used, values = _means(key, shared)
+        resampled = [name for name in shared.categories if key in outcomes[name]]
+        again: Sequence[NDArray[np.float64] | None] = [None] * len(runs)
+        if resampled and (key in MEASURES or resampled == used):
+            used = resampled
+            values = [Figure(float(mean)) for mean in np.mean([outcomes[name][key].values for name in used], axis=0)]
+            again = list(np.mean([outcomes[name][key].replicates for name in used], axis=0))  # (R,) of each run
         if 0 < len(used) < len(shared.categories):
             few = f"{len(used)} of {len(shared.categories)} categories, those where all runs define it"
-            notes.append(f"{_words(shared.place)}: {measure.name} is a mean over {few}.")
-        known = (*shared.place, tuple(shared.seeds), tuple(used), measure.key, measure.name, measure.better)
+            notes.append(f"{words(shared.place)}: {measure.name} is a mean over {few}.")
+        differences = [
+            None if run == baseline else _difference(values[run], values[baseline], again[run], again[baseline])
+            for run in range(len(runs))
+        ]
+        if again[0] is not None and any(found is not None and found.low is None for found in differences):
+            notes.append(f"{words(shared.place)}: {measure.name} has too few pictures for an interval.")
+        known = (*shared.place, shared.types, tuple(shared.seeds), tuple(used), key, measure.name, measure.better)
         rows.append(Row(*known, tuple(values), tuple(differences)))
     return rows
 
 
-def _means(key: str, shared: _Place) -> tuple[list[str], list[Figure]]:
+def _means(key: str, shared: Shared) -> tuple[list[str], list[Figure]]:
     """Return the categories that define a measure in all runs and seeds, and each run's mean over them."""
 
-    def value(table: Mapping[str, Any], category: str) -> float | None:
-        found = table[category].get(key)
+    def value(entry: Entry, category: str) -> float | None:
+        found = entry["per_category"][category].get(key)
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
-    every = [table for of_run in shared.tables for table in of_run]
-    used = [name for name in shared.categories if all(value(table, name) is not None for table in every)]
+    used = [name for name in shared.categories if all(value(entry, name) is not None for entry in shared.every)]
     if not used:
-        reasons = [table[name].get("undefined", {}).get(key) for table in every for name in shared.categories]
+        records = [entry["per_category"][name] for entry in shared.every for name in shared.categories]
+        reasons = [record.get("undefined", {}).get(key) for record in records]
         reason = next((str(found) for found in reasons if found), "No category has it in all runs.")
-        return [], [Figure(None, reason=reason)] * len(shared.tables)
+        return [], [Figure(None, reason=reason)] * len(shared.entries)
     return used, [
-        Figure(fmean(found for table in of_run for name in used if (found := value(table, name)) is not None))
-        for of_run in shared.tables
+        Figure(fmean(found for entry in of_run for name in used if (found := value(entry, name)) is not None))
+        for of_run in shared.entries
     ]
 
 
-def _difference(value: Figure, baseline: Figure) -> Figure:
+def _difference(
+    value: Figure, baseline: Figure, again: NDArray[np.float64] | None, of_baseline: NDArray[np.float64] | None
+) -> Figure:
+    """Return how far a run is from the baseline, with an interval where there are replicates (R,) of both."""
     if value.value is None or baseline.value is None:
         return Figure(None, reason=value.reason or baseline.reason)
-    return Figure(value.value - baseline.value)
+    difference = value.value - baseline.value
+    if again is None or of_baseline is None:
+        return Figure(difference)
+    try:
+        return Figure(difference, *bootstrap.interval(again - of_baseline, difference))
+    except UndefinedMetricError:  # too many resamples do not define it
+        return Figure(difference)
 
 
-def _paired_difference(
-    mean: float, replicates: NDArray[np.float64], baseline: float, of_baseline: NDArray[np.float64]
-) -> Figure:
-    difference = mean - baseline
-    return Figure(difference, *bootstrap.interval(replicates - of_baseline, difference))
-
-
-def _by_place(metrics: Mapping[str, Any]) -> dict[Place, Seeds]:
-    places: dict[Place, Seeds] = {}
+def _by_place(metrics: Mapping[str, Any]) -> dict[Place, dict[int, Entry]]:
+    places: dict[Place, dict[int, Entry]] = {}
     for run in metrics["runs"]:
         protocol = run["protocol"]
-        place = (str(run["dataset"]), int(protocol.get("references") or 0), str(protocol.get("types") or "none"))
+        place = (str(run["dataset"]), int(protocol.get("references") or 0))
         places.setdefault(place, {})[int(protocol.get("seed") or 0)] = run
     return places
 
@@ -194,26 +152,6 @@ def _check_schema(names: Sequence[str], metrics: Sequence[Mapping[str, Any]]) ->
         )
 
 
-def _check_same_pictures(place: Place, names: Sequence[str], entries: Sequence[Seeds], seeds: Sequence[int]) -> None:
-    """Refuse runs whose split, choice or number of pictures differ."""
-
-    def pictures(run: Mapping[str, Any]) -> dict[str, object]:
-        counts = {c: (r.get("n_normal"), r.get("n_defect")) for c, r in run["per_category"].items()}
-        chosen = {key: run["protocol"].get(key) for key in ("split", "most")}
-        return {"categories": sorted(counts), **chosen, "pictures of each category": counts}
-
-    first = pictures(entries[0][seeds[0]])
-    for name, of_run in zip(names, entries, strict=True):
-        for seed in seeds:
-            other = pictures(of_run[seed])
-            if differing := next((key for key in first if first[key] != other[key]), None):
-                raise UsageError(
-                    f"{names[0]} and {name} saw different pictures of {place[0]}: their {differing} differ. Run "
-                    "`genau eval` with the same data, --category and --most, and with --reserve where references "
-                    "differ."
-                )
-
-
 def _names(folders: Sequence[Path], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the models' names, or the folders' where those are not all different, or their paths."""
     choices = [
@@ -224,9 +162,4 @@ def _names(folders: Sequence[Path], metrics: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _listed(places: Iterable[Place]) -> str:
-    return "; ".join(map(_words, sorted(places))) or "no runs"
-
-
-def _words(place: Place) -> str:
-    dataset, references, types = place
-    return f"{dataset}, {references} references, types {types}"
+    return "; ".join(map(words, sorted(places))) or "no runs"

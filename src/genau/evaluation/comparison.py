@@ -19,7 +19,7 @@ class Row:
 
     dataset: str
     references: int
-    types: str
+    types: str  # word of --types, or "differ"
     seeds: tuple[int, ...]
     categories: tuple[str, ...]  # that are in the means
     measure: str  # key of metrics.json

@@ -57,9 +57,9 @@ def collect(detector: Detector, runs: Sequence[Run], journal: Journal, draw: Dra
         name = f"{FOLDER}/{position:03d}.jpg"
         sample = next(s for s in unit.samples if unit.name_of(s) == row["image"])
         wanted.setdefault(unit.key, []).append((sample, name))
-        entry = {"run": number, "category": unit.category, "kind": kind, "overlay": name}
-        entry |= {key: row[key] for key in ("image", "true_types", "verdict", "threshold")}
-        listed.append(entry | {"score": row["pred_score"], "text": row["contradiction"] or ""})
+        about = {"run": number, "category": unit.category, "kind": kind, "overlay": name}
+        about |= {key: row[key] for key in ("image", "true_types", "verdict", "threshold")}
+        listed.append(about | {"score": row["pred_score"], "text": row["contradiction"] or ""})
     for key, pictures in wanted.items():
         again = detections_of(detector, units[key], [sample for sample, _ in pictures])
         for (result, truth), (_, name) in zip(again, pictures, strict=True):

@@ -49,7 +49,7 @@ def finish(
         "model": {
             "name": detector.name,
             "trained_products": list(detector.trained_products),
-            "trained_data": list(getattr(detector, "trained_data", ())),
+            "trained_data": list(detector.trained_data),
             "settings": dict(detector.settings),
         },
         "runs": tables,

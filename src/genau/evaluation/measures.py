@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -135,19 +136,16 @@ def _image_figures(rows: Rows, result: Measured, seed: int) -> None:
     if np.isfinite(map_scores).all() and np.isfinite(text_scores).all() and len(labels):
         for w in TEXT_WEIGHTS:
             fused = (1 - w) * map_scores + w * text_scores
-            result.by_text_weight[f"{w:g}"] = measured(lambda fused=fused: auroc(fused, labels)).value  # type: ignore[misc]
+            result.by_text_weight[f"{w:g}"] = measured(partial(auroc, fused, labels)).value
 
 
 def _add(result: Measured, metrics: Mapping[str, Metric], values: Any, labels: Any, seed: int) -> None:  # noqa: ANN401 - arrays
     """Add measures of values (N, …) and labels (N,), with replicates drawn within each label."""
     drawn = bootstrap.resample_indices(labels, seed=seed) if len(labels) else None
     for name, metric in metrics.items():
-        figure = measured(lambda metric=metric: metric(values, labels))  # type: ignore[misc]
+        figure = measured(partial(metric, values, labels))
         if figure.value is not None and drawn is not None:
-            again = np.array(
-                [measured(lambda row=row, metric=metric: metric(values[row], labels[row])).value for row in drawn],
-                np.float64,
-            )  # type: ignore[misc]
+            again = np.array([measured(partial(metric, values[row], labels[row])).value for row in drawn], np.float64)
             figure = with_interval(figure, again)
             result.replicates[name] = again
         result.figures[name] = figure
@@ -186,7 +184,7 @@ def _mask_figures(rows: Rows, result: Measured, seed: int) -> None:
     for name, (values, needs) in parts.items():
         _add(result, {name: lambda v, _, needs=needs: _mean(v, needs)}, values, np.ones(len(values), np.bool_), seed)  # type: ignore[misc]
         if not len(values):
-            result.figures[name] = measured(lambda needs=needs: _mean(np.zeros(0), needs))  # type: ignore[misc]
+            result.figures[name] = measured(partial(_mean, np.zeros(0), needs))
 
 
 def _verdict_figures(rows: Rows, result: Measured, seed: int) -> None:

@@ -36,6 +36,11 @@ class GenAUDetector:
         return tuple(self._inspector.model.config.trained_products)
 
     @property
+    def trained_data(self) -> Sequence[str]:
+        """Names of the data sets that the weights were trained on."""
+        return tuple(self._inspector.model.config.trained_data)
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What decides the scores beside the weights."""
         config, thresholds = self._inspector.model.config, self._inspector.thresholds

@@ -51,7 +51,7 @@ def render(folder: Path) -> str:
                 _section(
                     "published",
                     "Beside published numbers",
-                    page_tables.published(metrics.get("published") or [], runs, name),
+                    page_tables.published(metrics.get("published") or [], runs, name, model.get("trained_data") or []),
                     "Published numbers are quoted, not measured here; preparations and thresholds can differ.",
                 ),
                 _section("runs", "Category by category", _runs(runs, read_curves(folder))),

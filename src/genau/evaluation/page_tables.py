@@ -9,7 +9,7 @@ from typing import Any
 from genau.evaluation.legend import COUNT, Measure, measures_of
 from genau.evaluation.literature import trained_on_words
 from genau.evaluation.markup import Line, Notes, measure_table, measure_tables, table, text
-from genau.evaluation.published import BESIDE_ALL, MEAN, MEAN_ALL
+from genau.evaluation.published import ALL_CATEGORIES, BESIDE_ALL, MEAN, MEAN_ALL
 
 _TRAINED = "†"
 _LEFT_OUT = "‡"
@@ -113,23 +113,23 @@ def published(
     def setting(entry: Mapping[str, Any]) -> tuple[str, int]:
         return str(entry.get("dataset")), int(entry.get("references") or 0)
 
-    parts = []
+    parts, own = [], {"trained_on": ", ".join(map(str, trained_data))} if trained_data else {}
     for (dataset, shots), members in groupby(sorted(entries, key=setting), key=setting):
         group = list(members)
         wanted = {str(entry.get("metric")): entry.get("value") for entry in group}
         which = str(group[0].get("compared_with") or MEAN)
-        remark = f"; {text(BESIDE_ALL)}" if which == MEAN_ALL else ""
-        facts = {"trained_on": ", ".join(map(str, trained_data))} if trained_data else {}
+        means = [
+            (run, run.get(which) or run[MEAN])
+            for run in runs
+            if (run["dataset"], run["protocol"].get("references") or 0) == (dataset, shots)
+        ]
+        remark = f"; {ALL_CATEGORIES}" if which == MEAN_ALL else ""
         ours = [
             _line(
-                f"{text(model)}<small>this run, {_setting(run)}{remark}</small>",
-                facts | _only(mean, set(wanted)),
-                "ours",
+                f"{text(model)}<small>this run, {_setting(run)}{remark}</small>", own | _only(mean, set(wanted)), "ours"
             )
-            for run in runs
-            if run["dataset"] == dataset
-            and (run["protocol"].get("references") or 0) == shots
-            and not (mean := run.get(which) or run[MEAN]).get("n_failed")
+            for run, mean in means
+            if not mean.get("n_failed")
         ]
         marks: dict[str, str] = {}
         theirs = _methods(group, marks)
@@ -191,7 +191,7 @@ def _line(heading: str, record: Mapping[str, Any], emphasis: str = "", detail: s
 
 
 def _methods(entries: Sequence[Mapping[str, Any]], marks: dict[str, str]) -> list[Line]:
-    """Return a line per published method and source; `marks` takes each note once, with the letter that stands for it."""
+    """Return a line per published method and source; `marks` takes each note once, with a letter for it."""
     lines: dict[tuple[str, str], Line] = {}
     for entry in entries:
         name, source = str(entry.get("method")), str(entry.get("source") or "")

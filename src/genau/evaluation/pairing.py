@@ -7,18 +7,16 @@ in the difference. R resamples, N pictures, C types.
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genau.errors import DataError, UsageError
 from genau.evaluation.finished import read_images
 from genau.evaluation.journal import UNITS
-from genau.evaluation.resampling import Answers, Family, Truth
-from genau.metrics import PixelBootstrap, measured
+from genau.evaluation.resampling import Family, Outcome, Paired
+from genau.metrics import PixelBootstrap
 from genau.metrics.bootstrap import PixelMeasure
 
 PIXELS: dict[str, PixelMeasure] = {
@@ -31,15 +29,6 @@ Unit = tuple[str, int, int, str]  # data set, reference pictures, seed, category
 Pictures = dict[str, Mapping[str, Any]]  # of a unit: name -> row of images.jsonl
 Rows = dict[Unit, Pictures]
 _COUNTS = "bootstrap."  # how the names of a `PixelBootstrap` begin in `Tally.arrays`
-
-
-@dataclass(frozen=True, eq=False)
-class Paired:
-    """One family of measures of one category, over the pictures that all runs and seeds answered."""
-
-    truth: Truth  # (N,)
-    answers: list[list[Answers]]  # by run, by seed: (N,) or (N, C)
-    left_out: int  # pictures that only some runs answered
 
 
 def read_rows(folder: Path) -> Rows | None:
@@ -119,10 +108,10 @@ def read_pixels(folder: Path, key: str) -> PixelBootstrap | None:
         raise DataError(f"{path} is damaged: {error}. Run `genau eval` again into a new folder.") from error
 
 
-def pixel_replicates(
+def resample_pixels(
     counts: Sequence[Sequence[PixelBootstrap]], records: Sequence[Sequence[Mapping[str, Any]]]
-) -> dict[str, NDArray[np.float64]] | None:
-    """Return for each pixel measure that all define (runs, R), seeds averaged; None if other pictures were counted.
+) -> dict[str, Outcome] | None:
+    """Return the pixel measures that all runs and seeds of a category define; None if they counted other pictures.
 
     `counts` and `records`, the categories of metrics.json with the exact values, are by run, by seed. How often a
     resample counts a picture follows from its name alone, so row r of all runs counts the same pictures.
@@ -131,15 +120,14 @@ def pixel_replicates(
         return None
     found = {}
     for key, measure in PIXELS.items():
-        exact = [[record.get(key) for record in of_run] for of_run in records]
-        if any(value is None for of_run in exact for value in of_run):
+        exact = [[record[key] for record in of_run if record.get(key) is not None] for of_run in records]
+        if any(len(values) < len(of_run) for values, of_run in zip(exact, counts, strict=True)):
             continue
-        found[key] = np.array(
-            [
-                np.mean([one.shifted_replicates(measure, v) for one, v in zip(*of_run, strict=True)], axis=0)
-                for of_run in zip(counts, exact, strict=True)
-            ]
-        )
+        again = [
+            np.mean([one.shifted_replicates(measure, v) for one, v in zip(*of_run, strict=True)], axis=0)
+            for of_run in zip(counts, exact, strict=True)
+        ]
+        found[key] = Outcome(np.mean(np.array(exact, np.float64), axis=1), np.array(again))
     return found
 
 
@@ -176,8 +164,9 @@ def _nothing_drawn(row: Mapping[str, Any], _: Sequence[str]) -> float | None:
 
 
 def _type_scores(row: Mapping[str, Any], candidates: Sequence[str]) -> list[float] | None:
-    scores = [(row.get("types") or {}).get(name) for name in candidates]
-    return None if any(score is None for score in scores) else scores
+    scores = row.get("types") or {}
+    found = [float(score) for name in candidates if (score := scores.get(name)) is not None]
+    return found if len(found) == len(candidates) else None
 
 
 _READ: dict[Family, tuple[_Reader, _Reader]] = {
@@ -187,4 +176,3 @@ _READ: dict[Family, tuple[_Reader, _Reader]] = {
     "rejection": (lambda row, _: None if row["label"] else 0, _nothing_drawn),
     "types": (_true_type, _type_scores),
 }
-FAMILIES: tuple[Family, ...] = get_args(Family)

@@ -7,6 +7,7 @@ else the comparison says nothing of the methods.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from genau.datasets.categories import CATEGORIES
@@ -15,9 +16,10 @@ from genau.evaluation.literature import METRICS, TITLES, Published, load
 from genau.evaluation.plan import TEST_SPLIT
 
 MEAN, MEAN_ALL = "mean", "mean_all"  # of a run: without the products that the model was trained on, and with them
-BESIDE_ALL = "Beside our mean over all categories, as published."
+ALL_CATEGORIES = "mean over all categories, as published"
+BESIDE_ALL = f"Beside our {ALL_CATEGORIES}."
 # Pictures of the official test split, good and defective: folders under the official name are often thinned.
-TEST_PICTURES = {"visa": 2162, "mvtec-ad": 1725}
+TEST_PICTURES = {"visa": 2162, "mvtec-ad": 1725, "mpdd": 458}
 _CALLED = {  # name in plain letters -> data set; those beyond TITLES are told apart from them
     **{key.replace("-", ""): key for key in TITLES},
     "mvtec": "mvtec-ad",
@@ -65,7 +67,7 @@ def why_not(run: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> s
             names = [name for name in METRICS if any(name in entry.metrics for entry in fitting)]
             reasons = [f"{METRICS[name]} is defined for {over.get(name, 0)} of {size} categories" for name in names]
         else:
-            counts = sorted({entry.references for entry in load() if entry.checked and entry.dataset == dataset})
+            counts = sorted({entry.references for entry in _checked() if entry.dataset == dataset})
             kept = f"for {', '.join(map(str, counts))} only" if counts else "for none, as long as nobody checked them"
             reasons = [f"this run has {run['protocol']['references']} references per category, figures are kept {kept}"]
     return f"No published figures are shown for {run['dataset']}: {'; '.join(reasons)}." if reasons else ""
@@ -108,7 +110,12 @@ def _left_out(mean: Mapping[str, Any]) -> list[str]:
 
 def _fitting(run: Mapping[str, Any]) -> list[Published]:
     wanted = (_data_set(run["dataset"]), run["protocol"]["references"])
-    return [entry for entry in load() if entry.checked and (entry.dataset, entry.references) == wanted]
+    return [entry for entry in _checked() if (entry.dataset, entry.references) == wanted]
+
+
+@cache
+def _checked() -> tuple[Published, ...]:
+    return tuple(entry for entry in load() if entry.checked)
 
 
 def _is_whole(run: Mapping[str, Any], model: Mapping[str, Any] | None, metric: str) -> bool:

@@ -54,12 +54,14 @@ class GenAUConfig(PreTrainedConfig):
     # What the shipped weights know (empty: untrained)
     trained_types: tuple[str, ...] = ()
     trained_products: tuple[str, ...] = ()
+    trained_data: tuple[str, ...] = ()  # names of the data sets
     trained_advice: tuple[str, ...] = ()  # the recommendations for a bad part that the decoder may choose from
     writes_analysis: bool = False  # whether the decoder was trained to describe defects
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
-        for name in ("context_levels", "readout_fractions", "trained_types", "trained_products", "trained_advice"):
+        trained = ("trained_types", "trained_products", "trained_data", "trained_advice")
+        for name in ("context_levels", "readout_fractions", *trained):
             setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
         super().__post_init__(**kwargs)
         if self.backbone not in BACKBONE_NAMES:

@@ -2,7 +2,7 @@
 
 This module knows rivals as `Trainable` only: they return margins, `losses` judges them, so no loss is written twice and
 no rival is imported. The cross-data-set protocol trains on the annotated test split of one data set, and evaluates on
-others that share no product with it.
+others.
 Shapes: B pictures, L maps of each, (h, w) their grid, (S, S) the frame in which maps and masks are compared.
 """
 

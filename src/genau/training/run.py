@@ -115,6 +115,7 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
     """Write the trained model in both forms, with what it now knows in its config, and the log beside it."""
     settings, model = trainer.settings, trainer.trained
     model.config.trained_products = tuple(sorted({*model.config.trained_products, *(s.product for s in samples)}))
+    model.config.trained_data = tuple(sorted({*model.config.trained_data, "synthetic", *(s.dataset for s in samples)}))
     if settings.stage == "joint":
         real_types = {name for sample in samples for name in sample.types}
         model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
