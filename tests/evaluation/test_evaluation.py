@@ -14,7 +14,7 @@ from genau.evaluation.finish import finish, missed_gates
 from genau.evaluation.journal import Journal, opened
 from genau.evaluation.own import GenAUDetector
 from genau.evaluation.plan import Settings, fingerprint, make_plan
-from genau.evaluation.run import evaluate
+from genau.evaluation.run import evaluate, try_tasks
 from genau.evaluation.summary import text_table
 from genau.results import Inspection
 
@@ -26,6 +26,7 @@ def draw(result: Inspection) -> Image.Image:
 def run(detector: Any, folder: Path, out: Path, *, resume: bool = False, **settings: Any) -> dict[str, Any]:
     chosen = Settings((folder,), batch_size=3, **settings)
     runs = make_plan(chosen)
+    try_tasks(detector, runs)
     with opened(out, fingerprint(chosen, runs), resume=resume, overwrite=False) as journal:
         evaluate(detector, runs, journal, batch_size=3, step=lambda: None)
         return finish(detector, chosen, runs, journal, draw=draw)
@@ -41,7 +42,7 @@ def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_figures_of_a_detector_whose_answers_are_known(make_set: Any, detector: Any, tmp_path: Path) -> None:
-    metrics = run(detector, make_set(), tmp_path / "out", types="filtered")
+    metrics = run(detector, make_set(bad=6), tmp_path / "out", types="filtered")
     (table,) = metrics["runs"]
     for figures in [*table["per_category"].values(), table["mean"]]:
         for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro", "pixel_iou", "rejection"):
@@ -52,14 +53,14 @@ def test_figures_of_a_detector_whose_answers_are_known(make_set: Any, detector: 
         assert figures["intervals"]["image_auroc"] == [1.0, 1.0]
         assert "unreadable" in figures
     bolt = table["per_category"]["bolt"]
-    assert (bolt["n_normal"], bolt["n_defect"], bolt["n_failed"], bolt["n_typed"]) == (6, 4, 0, 4)
-    assert table["per_type"]["bolt"]["dent"]["n"] == 2
+    assert (bolt["n_normal"], bolt["n_defect"], bolt["n_failed"], bolt["n_typed"]) == (6, 6, 0, 6)
+    assert table["per_type"]["bolt"]["dent"]["n"] == 3
     assert table["protocol"]["candidates"] == {"bolt": ["dent", "scratch"], "nut": ["dent", "scratch"]}
     for name in ("metrics.json", "per_category.csv", "per_type.csv", "curves.json", "failures.json", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
     rows = images(tmp_path / "out")
-    assert len(rows) == 20
+    assert len(rows) == 24
     assert {row["verdict"] for row in rows if row["label"]} == {"defect"}
 
 
@@ -171,7 +172,7 @@ def test_a_mean_says_of_how_many_categories_it_is(make_set: Any, detector: Any, 
 
 
 def test_every_figure_of_pictures_has_an_interval(make_set: Any, detector: Any, tmp_path: Path) -> None:
-    folder = make_set(categories=("bolt",))
+    folder = make_set(bad=6, categories=("bolt",))
     Image.fromarray(np.full((30, 44, 3), 255, np.uint8)).save(folder / "images" / "bolt_test_good_1.png")
     bolt = run(detector, folder, tmp_path / "out", types="filtered")["runs"][0]["per_category"]["bolt"]
     for name in ("image_auroc", "ece", "brier", "verdict_f1", "verdict_specificity", "rejection", "pixel_iou"):
@@ -179,6 +180,14 @@ def test_every_figure_of_pictures_has_an_interval(make_set: Any, detector: Any, 
         assert low <= bolt[name] <= high, name
     low, high = bolt["intervals"]["rejection"]
     assert low < bolt["rejection"] < high
+
+
+def test_of_few_pictures_no_interval_pretends_certainty(make_set: Any, detector: Any, tmp_path: Path) -> None:
+    bolt = run(detector, make_set(categories=("bolt",)), tmp_path / "out", types="filtered")["runs"][0]["per_category"]
+    for name in ("image_auroc", "verdict_recall", "type_accuracy", "pixel_iou"):  # of 4 defective pictures
+        assert bolt["bolt"][name] == 1.0
+        assert name not in bolt["bolt"]["intervals"]
+    assert "rejection" in bolt["bolt"]["intervals"]  # of 6 good ones
 
 
 def test_a_detector_that_knows_no_types_has_no_figures_of_types(

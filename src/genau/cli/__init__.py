@@ -50,3 +50,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(EXIT_FAILED)
+    except OSError as error:  # a folder without rights, a full disk behind stdout
+        where = f" ({error.filename})" if error.filename else ""
+        say(
+            f"genau: {error.strerror or error}{where}. Check that it exists, that you may use it, and its disk's space."
+        )
+        sys.exit(EXIT_FAILED)

@@ -34,7 +34,8 @@ def data_check(
     from genau.datasets.check import check
 
     report = check(folder, format, deep=deep)
-    typer.echo("\n".join(report.lines))
+    for line in report.lines:
+        typer.echo(line)
     if report.problems:
         typer.echo("\n".join(f"problem: {problem}" for problem in report.problems))
         raise typer.Exit(EXIT_FAILED)

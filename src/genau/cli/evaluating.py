@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +71,7 @@ def evaluate(
         batch_size=batch_size,
     )
     runs = make_plan(settings)
+    _refuse_inside(output, data)
     detector = load_detector(model, base, device, analysis=analysis)
     metrics = _run(detector, settings, runs, output, resume=resume, overwrite=overwrite, with_published=with_published)
     say(f"Report: {output / 'report.html'}")
@@ -79,6 +82,12 @@ def evaluate(
         "verdict_balanced_accuracy": min_balanced_accuracy,
     }
     _exit_code(metrics, {name: least for name, least in gates.items() if least is not None})
+
+
+def _refuse_inside(output: Path, data: list[Path]) -> None:
+    for folder in data:
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"The run folder {output} lies in the data set {folder}. Choose one outside with -o.")
 
 
 def _run(
@@ -96,13 +105,15 @@ def _run(
     from genau.evaluation.journal import opened
     from genau.evaluation.plan import fingerprint
     from genau.evaluation.run import evaluate as run_all
+    from genau.evaluation.run import try_tasks
     from genau.evaluation.summary import text_table
     from genau.report import draw_overlay
 
+    try_tasks(detector, runs)
     plan = {"model": detector.name, "settings": dict(detector.settings), **fingerprint(settings, runs)}
     pictures = sum(len(unit.samples) for run in runs for unit in run.units)
     with opened(output, plan, resume=resume, overwrite=overwrite) as journal:
-        with progress(pictures, "Evaluating") as step:
+        with progress(pictures, "Evaluating") as step, _says_how_to_go_on():
             run_all(detector, runs, journal, batch_size=settings.batch_size, step=step)
         command = shlex.join(["genau", *sys.argv[1:]])
         metrics = finish(
@@ -118,12 +129,26 @@ def _exit_code(metrics: dict[str, Any], gates: dict[str, float]) -> None:
     """Leave with 4 if a gate is missed, else with 3 if pictures failed."""
     from genau.evaluation.finish import missed_gates
 
+    tables = [table for run in metrics["runs"] for table in run["per_category"].values()]
+    failed, masks = (sum(table[name] for table in tables) for name in ("n_failed", "n_mask_errors"))
+    if failed:
+        say(f"Pictures that could not be inspected: {failed}. They are rows with an error in images.jsonl.")
+    if masks:
+        say(f"Masks that could not be used: {masks}. They are rows with a mask_error in images.jsonl.")
     if missed := missed_gates(metrics, gates):
         say("\n".join(f"Gate missed: {line}." for line in missed))
         raise typer.Exit(EXIT_GATE)
-    if failed := sum(table["n_failed"] for run in metrics["runs"] for table in run["per_category"].values()):
-        say(f"{failed} pictures could not be inspected: they are rows with an error in images.jsonl.")
+    if failed or masks:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@contextmanager
+def _says_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Stopped. The same command with --resume goes on from here.")
+        raise
 
 
 @app.command("compare")
@@ -144,7 +169,10 @@ def compare_runs(
     }
     if form not in writers:
         raise UsageError(f"--as {form} is not one of {', '.join(writers)}.{suggest(form, writers)}")
-    typer.echo(writers[form](compare.compare(runs)).rstrip("\n"))
+    comparison = compare.compare(runs)
+    if not comparison.rows:
+        raise UsageError(f"Nothing can be compared. {' '.join(comparison.notes)}")
+    typer.echo(writers[form](comparison).rstrip("\n"))
 
 
 def load_detector(model: str, base: str | None, device: str, *, analysis: bool) -> "Detector":
@@ -159,6 +187,9 @@ def load_detector(model: str, base: str | None, device: str, *, analysis: bool) 
         raise UsageError(
             f"--base belongs to a baseline ({', '.join(baselines.NAMES)}); {model} brings its own weights."
         )
+
+    if not Path(model).exists() and (meant := suggest(model, baselines.NAMES)):
+        raise UsageError(f"There is no model {model!r}.{meant} Baselines are {', '.join(baselines.NAMES)}.")
 
     from genau.evaluation.own import GenAUDetector
     from genau.inspector import Inspector

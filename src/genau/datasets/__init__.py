@@ -37,4 +37,9 @@ def read(
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UsageError(f"Unknown data format {format!r}.{suggest(format, FORMATS)} Known formats: {known}.")
-    return FORMATS[format](Path(root), categories=categories, split=split, tell=tell)
+    samples: dict[Path, Sample] = {}
+    for sample in FORMATS[format](Path(root), categories=categories, split=split, tell=tell):
+        if sample.image in samples:  # counted twice it would weigh twice
+            tell(f"{sample.image} is listed twice in {root}. Remove one of its rows.")
+        samples.setdefault(sample.image, sample)
+    return list(samples.values())

@@ -57,7 +57,8 @@ def refuse(message: str) -> NoReturn:
 
 def words(name: str) -> str:
     """Return a folder's name as words: `metal_nut` is "metal nut"."""
-    return " ".join(name.replace("_", " ").replace("-", " ").split())
+    readable = name.encode(errors="replace").decode()  # a file name may hold bytes that are no letters
+    return " ".join(readable.replace("_", " ").replace("-", " ").split())
 
 
 def product_words(category: str) -> str:

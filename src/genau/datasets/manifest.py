@@ -126,6 +126,8 @@ def _check_row(row: dict[str, Any], types: list[str], where: str) -> None:
         value = row.get(key, "")
         if not isinstance(value, str) and not (key == "mask" and value is None):
             raise DataError(f"{where}: {key} is {value!r}; it must be a text{' or null' if key == 'mask' else ''}.")
+    if Path(row["image"]).is_absolute() or ".." in Path(row["image"]).parts:
+        raise DataError(f"{where}: the image {row['image']} leaves the data set. Write its path below {_ROWS_FILE}.")
     if not isinstance(row["types"], list):
         raise DataError(f"{where}: types is {row['types']!r}; it must be a list, for example ['scratch'].")
     for name in row["types"]:

@@ -61,12 +61,13 @@ def finish(
     folder = journal.folder
     listed = failures.collect(detector, runs, journal, draw)
     with writing(folder):
-        write_json(folder / "metrics.json", metrics)
+        (folder / "metrics.json").unlink(missing_ok=True)
         write_json(folder / "curves.json", {"runs": curves})
         write_text(folder / "per_category.csv", category_csv(tables))
         write_text(folder / "per_type.csv", type_csv(tables))
         journal.join([unit.key for run in runs for unit in run.units])
         write_json(folder / "failures.json", listed)
+        write_json(folder / "metrics.json", metrics)  # last: it says that the run is finished
         write_text(folder / "report.html", render(folder))
     return metrics
 
@@ -84,9 +85,11 @@ def missed_gates(metrics: Table, gates: Mapping[str, float]) -> list[str]:
                 known = [key for key, value in run["mean"].items() if isinstance(value, float | None)]
                 raise UsageError(f"There is no measure {name!r}.{suggest(name, known)} Known: {', '.join(known)}.")
             value = run["mean"][name]
-            if value is None or value < least:
+            over, count = run["mean"]["over"][name], run["mean"]["n_categories"]
+            if value is None or value < least or over < count:
                 protocol = run["protocol"]
                 shown = "n/a" if value is None else f"{value:.4f}"
+                shown += f" over {over} of {count} categories" if 0 < over < count else ""
                 where = f"{run['dataset']}, {protocol['references']} references, seed {protocol['seed']}"
                 said.append(f"{name} of {where} is {shown}, at least {least:g} was asked for")
     return said

@@ -169,7 +169,10 @@ class Appender:
 
 def write_json(path: Path, content: object) -> None:
     """Write the whole file or nothing; a number that is not finite is a bug."""
-    _write(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    _write(
+        path,
+        (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace"),
+    )
 
 
 def write_text(path: Path, content: str) -> None:
@@ -197,7 +200,8 @@ def _refuse_another_plan(path: Path, plan: Mapping[str, object]) -> None:
     except ValueError as error:
         raise UsageError(f"{path} is damaged. Start that run anew with --overwrite.") from error
     wanted = json.loads(json.dumps(plan))
-    differing = [name for name in wanted if earlier.get(name) != wanted[name]]
+    known = earlier if isinstance(earlier, dict) else {}
+    differing = [name for name in wanted if known.get(name) != wanted[name]]
     if differing:
         raise UsageError(
             f"{path.parent} holds a run with other settings or data ({', '.join(differing)} differ). Repeat that "

@@ -84,7 +84,7 @@ _GROUP_OF_PREFIX = {
 }
 GROUPS = ("Whole pictures", "Pixels", _VERDICT, "Defect types", "Words", "One type", "Other")
 COUNT = "n_"  # how keys of counts begin
-NO_MEASURES = frozenset({"trained_on", "left_out", "intervals", "undefined", "notes"})
+NO_MEASURES = frozenset({"trained_on", "left_out", "intervals", "undefined", "notes", "over"})
 
 
 def is_measure(key: str) -> bool:

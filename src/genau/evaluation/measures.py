@@ -28,6 +28,7 @@ from genau.metrics.bootstrap import PixelMeasure
 TEXT_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # w of the fused score
 MAX_TIE_ERROR = 0.001
 LEVEL = 0.95
+FEWEST = 5  # pictures of each class that an interval needs; with fewer it would look like certainty
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 Metric = Callable[[Any, Any], float]
@@ -99,12 +100,13 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Me
 
     `key` names the category: each draws its pictures for the bootstrap by itself, or a mean's interval would be off.
     """
-    seed = crc32(key.encode())
+    seed = crc32(key.encode(errors="surrogateescape"))
     counts = {
         "n_normal": int((~rows.labels).sum()),
         "n_defect": int(rows.labels.sum()),
         "n_failed": int((~rows.readable).sum()),
     }
+    counts["n_mask_errors"] = rows.mask_errors
     result = Measured({}, {}, counts)
     _image_figures(rows, result, seed)
     _pixel_figures(tally, result)
@@ -118,6 +120,10 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Me
         result.figures["text_contradiction"] = measured(lambda: float(np.mean(spoken)))
     if rows.mask_errors:
         result.notes.append(f"{rows.mask_errors} masks could not be used; see mask_error in images.jsonl")
+        for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro", "pixel_iou"):
+            if result.figures[name].value is None:
+                reason = f"{rows.mask_errors} masks could not be used (mask_error in images.jsonl says why)."
+                result.figures[name] = Figure(None, reason=reason)
     return result
 
 
@@ -139,9 +145,22 @@ def _image_figures(rows: Rows, result: Measured, seed: int) -> None:
             result.by_text_weight[f"{w:g}"] = measured(partial(auroc, fused, labels)).value
 
 
-def _add(result: Measured, metrics: Mapping[str, Metric], values: Any, labels: Any, seed: int) -> None:  # noqa: ANN401 - arrays
-    """Add measures of values (N, …) and labels (N,), with replicates drawn within each label."""
-    drawn = bootstrap.resample_indices(labels, seed=seed) if len(labels) else None
+def _add(
+    result: Measured,
+    metrics: Mapping[str, Metric],
+    values: Any,  # noqa: ANN401 - an array
+    labels: NDArray[Any],
+    seed: int,
+    *,
+    of_types: bool = False,
+) -> None:
+    """Add measures of values (N, …) and labels (N,), with replicates drawn within each label.
+
+    Of few pictures there are none; of types, whose rarest may have one picture, if even the most frequent has few.
+    """
+    classes = np.unique(labels, return_counts=True)[1]
+    can_vary = len(classes) > 0 and (classes.max() if of_types else classes.min()) >= FEWEST
+    drawn = bootstrap.resample_indices(labels, seed=seed) if can_vary else None
     for name, metric in metrics.items():
         figure = measured(partial(metric, values, labels))
         if figure.value is not None and drawn is not None:
@@ -221,7 +240,7 @@ def _type_figures(rows: Rows, tally: Tally, candidates: Sequence[str], result: M
     if len(rows.labels) and not answered.any():
         result.figures.update(dict.fromkeys(metrics, Figure(None, reason="This detector tells no types apart.")))
         return
-    _add(result, metrics, scores, truth, seed)
+    _add(result, metrics, scores, truth, seed, of_types=True)
     image = types.per_type(scores, truth, candidates) if len(truth) else {}
     pixel: dict[str, dict[str, float | None]] = {}
     if tally.types is not None and tally.types.total.any():

@@ -252,6 +252,8 @@ def _categories(count: int) -> str:
 
 def _counts(record: Mapping[str, Any]) -> str:
     named = {"n_normal": "good", "n_defect": "defective", "n_failed": "failed", "n_typed": "of one known type"}
+    named["n_mask_errors"] = "masks that could not be used"
+    named["n_type_unanswered"] = "without an answer to every type"
     words = [
         f"{_count(record, key):,} {text(named.get(key, key.removeprefix(COUNT)))}"
         for key in [*named, *(key for key in record if key.startswith(COUNT) and key not in named)]

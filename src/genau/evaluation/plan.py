@@ -141,7 +141,7 @@ def _runs(
     split = TEST_SPLIT if all(s.split == TEST_SPLIT for evaluated, _ in parts.values() for s in evaluated) else "all"
     runs = []
     for count in settings.references:
-        for seed in settings.seeds[: None if count else 1]:  # without references nothing is drawn
+        for seed in settings.seeds if count else (0,):  # without references nothing is drawn
             units = []
             for name in names:
                 evaluated, pool = parts[name]
@@ -237,8 +237,8 @@ def fingerprint(settings: Settings, runs: Sequence[Run]) -> Mapping[str, object]
 
 
 def _annotation(unit: Unit, sample: Sample) -> str:
-    masks = [path.name for path in sample.masks]
-    return f"{unit.name_of(sample)} {sample.label} {sample.product} {sample.types} {masks}"
+    files = [(path.name, path.stat().st_size if path.is_file() else None) for path in (sample.image, *sample.masks)]
+    return f"{unit.name_of(sample)} {sample.label} {sample.product} {sample.types} {files}"
 
 
 def _digest(words: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class Resampled:
 
 def draw(truth: Truth, name: str) -> Weights:
     """Return how often (R, N) each resample counts each picture; each `name` (of a category) draws by itself."""
-    indices = bootstrap.resample_indices(truth, RESAMPLES, seed=crc32(name.encode()))
+    indices = bootstrap.resample_indices(truth, RESAMPLES, seed=crc32(name.encode(errors="surrogateescape")))
     places = indices + np.arange(len(indices))[:, None] * truth.size
     return np.bincount(places.ravel(), minlength=indices.size).reshape(indices.shape)
 

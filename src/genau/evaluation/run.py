@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genau.arguments import read_reference
 from genau.datasets import Sample
 from genau.detection import Detection, Detector
 from genau.errors import DataError, ImageError
@@ -61,8 +62,6 @@ def evaluate(
     Raises:
         ImageError: a reference cannot be read. UsageError: the detector cannot do the task, or the disk refuses.
     """
-    for unit in {(bool(u.references), u.dataset): u for run in runs for u in run.units}.values():
-        detector.prepare(replace(unit.task, references=unit.task.references[:1]))  # refuse the task now, not in hours
     report = _Reporter(sum(len(unit.samples) for run in runs for unit in run.units))
     for run in runs:
         for unit in run.units:
@@ -72,6 +71,18 @@ def evaluate(
             report.skip(settled)
             if settled < len(unit.samples):
                 _run_unit(detector, unit, journal, settled, arrays, batch_size, partial(report.advance, step, unit))
+
+
+def try_tasks(detector: Detector, runs: Sequence[Run]) -> None:
+    """Let a detector refuse its tasks, and read every reference, before anything is written.
+
+    Raises:
+        UsageError: the detector cannot do such a task. ImageError: a reference cannot be read.
+    """
+    for unit in {(bool(u.references), u.dataset): u for run in runs for u in run.units}.values():
+        detector.prepare(replace(unit.task, references=unit.task.references[:1]))
+    for path in sorted({path for run in runs for unit in run.units for path in unit.task.references}):
+        read_reference(path)
 
 
 def _run_unit(

@@ -209,6 +209,6 @@ def poisson_weights(key: str, resamples: int) -> NDArray[np.int64]:
 
     Made from raw bits, whose stream numpy keeps over its versions, so a saved bootstrap can be continued.
     """
-    seed = int.from_bytes(blake2b(key.encode(), digest_size=16).digest(), "little")
+    seed = int.from_bytes(blake2b(key.encode(errors="surrogateescape"), digest_size=16).digest(), "little")
     uniform = np.random.PCG64(seed).random_raw(resamples) / 2.0**64  # (R,), in [0, 1]
     return np.searchsorted(_POISSON_ONE, uniform, side="right").astype(np.int64)
