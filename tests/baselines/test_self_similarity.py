@@ -2,21 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from transformers import (
-    BitImageProcessorPil,
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    Dinov2Config,
-    Dinov2Model,
-)
 
 from genau.baselines import self_similarity
 from genau.baselines.self_similarity import SelfSimilarity, self_distance, top_mean
@@ -24,65 +15,11 @@ from genau.baselines.vision_tower import VisionTower
 from genau.detection import Task
 from genau.errors import UsageError
 from genau.images import Picture
-from genau.model.backbones.efficientnet_lite import EfficientNetLite
-from genau.model.modeling import GenAUModel
 
 Tower = Callable[[str], VisionTower]
 Draw = Callable[..., Picture]
-SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
-SIZES |= {"image_size": 112, "patch_size": 7}
+OffBy = Callable[[NDArray[np.float32], tuple[int, int]], int]
 some_towers = pytest.mark.parametrize("name", ["nano", "clip", "dinov2"])
-
-
-def averaging(encoder: EfficientNetLite) -> EfficientNetLite:
-    """Make every filter a random average: what changes in the picture changes there in the features, nowhere else."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for conv in encoder.modules():
-            if isinstance(conv, torch.nn.Conv2d):
-                weight = torch.rand(conv.weight.shape, generator=generator)
-                conv.weight.copy_(weight / weight.sum((1, 2, 3), keepdim=True))
-    return encoder
-
-
-@pytest.fixture
-def tower(model: GenAUModel) -> Tower:
-    """Tiny random towers of the real classes; the pictures that they see are never square."""
-
-    def build(name: str) -> VisionTower:
-        if name == "nano":
-            return VisionTower.of_nano(averaging(model.backbone.encoder), 256)
-        torch.manual_seed(0)
-        if name == "clip":
-            clip = CLIPVisionModel(CLIPVisionConfig(**SIZES, intermediate_size=48))
-            return VisionTower.of_transformer(clip, CLIPImageProcessorPil(), name)
-        return VisionTower.of_transformer(Dinov2Model(Dinov2Config(**SIZES)), BitImageProcessorPil(), name)
-
-    return build
-
-
-@pytest.fixture
-def textured() -> Draw:
-    """Draw noise, with a blue square of a tenth of the longer side at (row, column) if `at` is given."""
-
-    def draw(height: int = 90, width: int = 150, at: tuple[int, int] | None = None, seed: int = 0) -> Picture:
-        rng = np.random.default_rng(seed)
-        rgb = rng.normal(200, 8, (height, width, 3)).clip(0, 255).astype(np.uint8)
-        if at is not None:
-            side = max(height, width) // 10
-            rgb[at[0] : at[0] + side, at[1] : at[1] + side] = (20, 10, 220)
-        return Picture(rgb, f"{height}x{width}")
-
-    return draw
-
-
-def off_by(values: NDArray[np.float32], at: tuple[int, int]) -> int:
-    """Return how far the largest value (H, W) is from the painted square, in pixels; 0 is inside."""
-    peak, side = np.unravel_index(int(values.argmax()), values.shape), max(values.shape) // 10
-    gaps: list[int] = [
-        max(start - int(here), int(here) - (start + side - 1), 0) for here, start in zip(peak, at, strict=True)
-    ]
-    return max(gaps)
 
 
 def test_the_distance_is_the_mean_of_the_nearest_valid_patches_beyond_the_neighbourhood(
@@ -126,7 +63,7 @@ def test_the_score_is_the_mean_of_the_top_hundredth(patches: int, counted: int) 
 @some_towers
 @pytest.mark.parametrize(("size_hw", "at"), [((100, 150), (20, 110)), ((170, 90), (120, 20))])
 def test_a_painted_square_is_found(
-    name: str, size_hw: tuple[int, int], at: tuple[int, int], tower: Tower, textured: Draw
+    name: str, size_hw: tuple[int, int], at: tuple[int, int], tower: Tower, textured: Draw, off_by: OffBy
 ) -> None:
     detector = SelfSimilarity(tower(name))
     prepared = detector.prepare(Task(product="tile"))

@@ -39,6 +39,7 @@ from genau.processor import LetterboxImageProcessor
 
 Tower = Callable[[str], VisionTower]
 Draw = Callable[..., Picture]
+OffBy = Callable[[NDArray[np.float32], tuple[int, int]], int]
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 BUILDERS: dict[str, tuple[Any, Any, Any, dict[str, int]]] = {
     "clip": (CLIPVisionModel, CLIPVisionConfig, CLIPImageProcessorPil, {"image_size": 56, "patch_size": 7}),
@@ -63,49 +64,14 @@ def build_transformer(name: str) -> tuple[Any, Any]:
     return model_class(config_class(**SIZES, **sizes, **wide)).eval(), processor_class()
 
 
-def averaging(encoder: EfficientNetLite) -> EfficientNetLite:
-    """Make every filter a random average: what changes in the picture changes there in the features, nowhere else."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for conv in encoder.modules():
-            if isinstance(conv, torch.nn.Conv2d):
-                weight = torch.rand(conv.weight.shape, generator=generator)
-                conv.weight.copy_(weight / weight.sum((1, 2, 3), keepdim=True))
-    return encoder
-
-
 @pytest.fixture
-def tower(model: GenAUModel) -> Tower:
+def tower(averaging_encoder: EfficientNetLite) -> Tower:
     def build(name: str) -> VisionTower:
         if name == "nano":
-            return VisionTower.of_nano(averaging(model.backbone.encoder), 128)
+            return VisionTower.of_nano(averaging_encoder, 128)
         return VisionTower.of_transformer(*build_transformer(name), name)
 
     return build
-
-
-@pytest.fixture
-def textured() -> Draw:
-    """Draw noise, with a blue square of a tenth of the longer side at (row, column) if `at` is given."""
-
-    def draw(height: int = 90, width: int = 150, at: tuple[int, int] | None = None, seed: int = 0) -> Picture:
-        rng = np.random.default_rng(seed)
-        rgb = rng.normal(200, 8, (height, width, 3)).clip(0, 255).astype(np.uint8)
-        if at is not None:
-            side = max(height, width) // 10
-            rgb[at[0] : at[0] + side, at[1] : at[1] + side] = (20, 10, 220)
-        return Picture(rgb, f"{height}x{width}")
-
-    return draw
-
-
-def off_by(values: NDArray[np.float32], at: tuple[int, int]) -> int:
-    """Return how far the largest value (H, W) is from the painted square, in pixels; 0 is inside."""
-    peak, side = np.unravel_index(int(values.argmax()), values.shape), max(values.shape) // 10
-    gaps: list[int] = [
-        max(start - int(here), int(here) - (start + side - 1), 0) for here, start in zip(peak, at, strict=True)
-    ]
-    return max(gaps)
 
 
 @every_tower
@@ -125,7 +91,7 @@ def test_features_have_unit_length_and_padding_is_marked(name: str, tower: Tower
     ("size_hw", "at"), [((90, 150), (4, 130)), ((90, 150), (70, 60)), ((160, 70), (120, 4)), ((160, 70), (0, 52))]
 )
 def test_what_changes_in_the_picture_changes_at_its_place_in_the_original_frame(
-    name: str, size_hw: tuple[int, int], at: tuple[int, int], tower: Tower, textured: Draw
+    name: str, size_hw: tuple[int, int], at: tuple[int, int], tower: Tower, textured: Draw, off_by: OffBy
 ) -> None:
     other = textured(61, 60)  # another size in the batch has another way back
     patches = tower(name).patches([other, textured(*size_hw), textured(*size_hw, at=at)])
