@@ -105,8 +105,8 @@ def measure(rows: Rows, tally: Tally, candidates: Sequence[str], key: str) -> Me
         "n_normal": int((~rows.labels).sum()),
         "n_defect": int(rows.labels.sum()),
         "n_failed": int((~rows.readable).sum()),
+        "n_mask_errors": rows.mask_errors,
     }
-    counts["n_mask_errors"] = rows.mask_errors
     result = Measured({}, {}, counts)
     _image_figures(rows, result, seed)
     _pixel_figures(tally, result)
@@ -202,8 +202,6 @@ def _mask_figures(rows: Rows, result: Measured, seed: int) -> None:
     }
     for name, (values, needs) in parts.items():
         _add(result, {name: lambda v, _, needs=needs: _mean(v, needs)}, values, np.ones(len(values), np.bool_), seed)  # type: ignore[misc]
-        if not len(values):
-            result.figures[name] = measured(partial(_mean, np.zeros(0), needs))
 
 
 def _verdict_figures(rows: Rows, result: Measured, seed: int) -> None:
