@@ -343,3 +343,16 @@ def test_a_run_without_its_parts_is_named(tmp_path: Path) -> None:
     del entry["mean"]
     with pytest.raises(DataError, match=r"runs\[1\] must have a dict 'mean'"):
         render(write(tmp_path, run(), entry))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"per_category": {"nut": "x"}}, "per_category of runs.0. must hold objects"),
+        ({"protocol": {"references": 0, "seed": "a"}}, "not whole"),
+        ({"mean": None}, "must have a dict 'mean'"),
+    ],
+)
+def test_a_run_of_the_wrong_shape_is_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=rf"metrics.json is damaged: .*{words}.*Run `genau eval` again"):
+        render(write(tmp_path, run() | change))
