@@ -327,6 +327,12 @@ def test_what_cannot_be_compared_is_refused_in_words(make: Make, tmp_path: Path)
         compare([first, second], baseline=2)
 
 
+def test_a_number_of_references_that_is_none_is_named(make: Make) -> None:
+    folders = [make("a", [entry({"nut": {}})]), make("b", [entry({"nut": {}}, references="x")])]
+    with pytest.raises(DataError, match=r"references 'x' and seed 0, not whole numbers"):
+        compare(folders)
+
+
 @pytest.mark.parametrize(
     ("line", "words"), [('{"dataset"', "line 2, is damaged"), ('{"dataset": "a"}', "it has no 'category'")]
 )

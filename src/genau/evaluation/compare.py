@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.errors import UsageError
+from genau.errors import DataError, UsageError
 from genau.evaluation.comparison import Comparison, Row, as_csv, as_dict, as_markdown, as_text
 from genau.evaluation.finished import read_metrics
 from genau.evaluation.pairing import PIXELS, read_rows
@@ -128,8 +128,10 @@ def _by_place(metrics: Mapping[str, Any]) -> dict[Place, dict[int, Entry]]:
     places: dict[Place, dict[int, Entry]] = {}
     for run in metrics["runs"]:
         protocol = run["protocol"]
-        place = (str(run["dataset"]), int(protocol.get("references") or 0))
-        places.setdefault(place, {})[int(protocol.get("seed") or 0)] = run
+        references, seed = (protocol.get(key) or 0 for key in ("references", "seed"))
+        if not (isinstance(references, int) and isinstance(seed, int)):
+            raise DataError(f"A run has references {references!r} and seed {seed!r}, not whole numbers. Make it again.")
+        places.setdefault((str(run["dataset"]), references), {})[seed] = run
     return places
 
 

@@ -38,9 +38,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         for key, kind in _OF_A_RUN.items():
             if not isinstance(run, dict) or not isinstance(run.get(key), kind):
                 raise DataError(f"{path} is damaged: runs[{index}] must have a {kind.__name__} {key!r}. {_AGAIN}")
-        numbers = [run["protocol"].get(key) or 0 for key in ("references", "seed")]
-        if not all(isinstance(number, int) for number in numbers):
-            raise DataError(f"{path} is damaged: runs[{index}] has references and seed {numbers}, not whole. {_AGAIN}")
         if not all(isinstance(record, dict) for record in run["per_category"].values()):
             raise DataError(f"{path} is damaged: per_category of runs[{index}] must hold objects. {_AGAIN}")
     return metrics
