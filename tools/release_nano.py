@@ -1,6 +1,6 @@
-"""Turn a training run into the shipped nano: `python tools/release_nano.py RUN --scores dev-scores.jsonl`.
+"""Turn a training run into the shipped nano: `python tools/release_nano.py RUN --scores EVALUATION/images.jsonl`.
 
-Chooses w and the image threshold on development scores (`benchmarks/zero_shot.py --scores`), never on evaluation data,
+Chooses w and the image threshold on development scores (`genau eval` on dev/), never on evaluation data,
 and writes the adapter form in half precision into the package. The model card is docs/model-card.md.
 """
 
@@ -29,7 +29,9 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     rows = defaultdict(list)
     for line in path.read_text().splitlines():
         row = json.loads(line)
-        rows[f"{row['set']}/{row['references']}"].append((row["label"], row["map_score"], row["text_score"]))
+        if row["seed"] == 0 and row["pred_score"] is not None:  # one draw of references, inspected pictures
+            name = f"{row['dataset']}/{row['references']}"
+            rows[name].append((row["label"], row["map_score"], row["text_score"]))
     return {name: np.array(values) for name, values in rows.items()}
 
 

@@ -11,7 +11,7 @@ from genau.metrics.image import (
     precision_recall_points,
     roc_points,
 )
-from genau.metrics.overlap import iou, rejected
+from genau.metrics.overlap import iou
 from genau.metrics.pixel import PixelHistogram
 from genau.metrics.reliability import brier, expected_calibration_error, reliability_points
 from genau.metrics.text import field_accuracy, rouge_l, types_agree, words_agree
@@ -55,7 +55,6 @@ __all__ = [
     "precision",
     "precision_recall_points",
     "recall",
-    "rejected",
     "reliability_points",
     "replicates",
     "resample_indices",

@@ -9,7 +9,7 @@ from genau.metrics.image import UndefinedMetricError
 def iou(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Return intersection over union of two masks (H, W).
 
-    Raises `UndefinedMetricError` where nothing is defective: use `rejected` for pictures of good parts.
+    Raises `UndefinedMetricError` where nothing is defective: of good parts count those on which nothing is drawn.
     """
     _require_mask("pred", pred)
     _require_mask("truth", truth)
@@ -19,18 +19,9 @@ def iou(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
         )
     if not truth.any():
         raise UndefinedMetricError(
-            "IoU needs a defect in the truth; this mask is empty. Use rejected(pred) for pictures of good parts."
+            "IoU needs a defect in the truth; this mask is empty. Leave good parts out, and count those with a mask."
         )
     return float((pred & truth).sum() / (pred | truth).sum())
-
-
-def rejected(pred: NDArray[np.bool_]) -> bool:
-    """Return whether nothing is drawn on (H, W); its mean over the pictures of good parts is AG-VAS's rejection.
-
-    AG-VAS calls it the IoU on normal pictures, which is 1 if nothing is drawn and 0 otherwise.
-    """
-    _require_mask("pred", pred)
-    return not pred.any()
 
 
 def _require_mask(name: str, mask: NDArray[np.bool_]) -> None:
