@@ -29,7 +29,7 @@ def test_nothing_drawn_misses_a_defect() -> None:
 
 
 def test_iou_of_a_good_part_is_undefined() -> None:
-    with pytest.raises(UndefinedMetricError, match="this mask is empty. Leave good parts out"):
+    with pytest.raises(UndefinedMetricError, match=r"this mask is empty. Leave good parts out"):
         iou(np.ones((3, 5), np.bool_), np.zeros((3, 5), np.bool_))
 
 
