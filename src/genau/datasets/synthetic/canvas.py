@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.datasets.synthetic.noise import Field, blur_bytes
+from genau.datasets.synthetic.noise import Field, blend, blur_bytes, tinted
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Style:
     accent: Field  # (3,), second colour: other half, print, recess
     gloss: float  # strength of the highlight
     shape: tuple[float, ...]  # in [0, 1]; each kind reads proportions out of it
+    clear: float = 0.0  # how much of the ground shows through: 0 opaque, towards 1 glass
+    spread: float = 0.015  # deviation of the tone from part to part
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ class Canvas:
     ink: Field | None = None  # (H, W) in [0, 1]: coverage of the print
     ink_rgb: Field | None = None  # (3,) or (H, W, 3)
     shadow: tuple[float, float] = (0.4, 2.0)  # darkness and blur in pixels of the parts' shadow
+    between: float = 0.0  # darkness of the shadow that parts throw on each other
 
     @property
     def unit(self) -> float:
@@ -65,7 +68,7 @@ class Canvas:
         """Return the product with other parts on the same backdrop."""
         if self.backdrop is None:
             raise ValueError("A canvas without backdrop has no parts to exchange.")
-        rgb, labels = compose(self.backdrop, sprites, self.light, self.shadow)
+        rgb, labels = compose(self.backdrop, sprites, self.light, self.shadow, self.between)
         return replace(self, rgb=rgb, labels=labels, parts=parts, sprites=sprites)
 
 
@@ -76,9 +79,12 @@ def clipped(top: int, left: int, size_hw: tuple[int, int], within_hw: tuple[int,
 
 
 def compose(
-    backdrop: Field, sprites: tuple[Sprite, ...], light: Field, shadow: tuple[float, float]
+    backdrop: Field, sprites: tuple[Sprite, ...], light: Field, shadow: tuple[float, float], between: float = 0.0
 ) -> tuple[Field, NDArray[np.int16]]:
-    """Lay the sprites on the backdrop (H, W, 3); return the picture and the label of the part seen in each pixel."""
+    """Lay the sprites on the backdrop (H, W, 3); return the picture and the label of the part seen in each pixel.
+
+    Each darkens what it lies on by up to `between` around its foot: in a heap, parts shade each other.
+    """
     height, width = backdrop.shape[:2]
     covered = np.zeros((height, width), np.float32)
     labels = np.zeros((height, width), np.int16)
@@ -92,14 +98,17 @@ def compose(
     shift = 1.5 * softness / max(0.3, math.hypot(float(light[0]), float(light[1])))
     shade = blur_bytes(covered, softness)
     shade = np.roll(shade, (round(-light[1] * shift), round(-light[0] * shift)), (0, 1))
-    rgb = backdrop * (1 - darkness * shade)[..., None]
+    rgb = tinted(backdrop, 1 - darkness * shade)
     for number, sprite in enumerate(sprites, 1):
         rows, columns = clipped(sprite.top, sprite.left, sprite.alpha.shape, (height, width))
         inner = (
             slice(rows.start - sprite.top, rows.stop - sprite.top),
             slice(columns.start - sprite.left, columns.stop - sprite.left),
         )
-        alpha = sprite.alpha[inner][..., None]
-        rgb[rows, columns] += alpha * (sprite.rgb[inner] - rgb[rows, columns])
+        under = rgb[rows, columns]
+        if between > 0:
+            down, right = (2 if light[axis] < 0 else -2 for axis in (1, 0))
+            under = tinted(under, 1 - between * np.roll(sprite.alpha, (down, right), (0, 1))[inner])
+        rgb[rows, columns] = blend(under, sprite.rgb[inner], sprite.alpha[inner])
         labels[rows, columns][sprite.alpha[inner] > 0.5] = number
     return np.asarray(rgb, np.float32), labels

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.datasets.synthetic import objects, patterns, prints, surfaces
+from genau.datasets.synthetic import boards, bulk, meshes, objects, patterns, prints, slabs, surfaces
 from genau.datasets.synthetic.canvas import Canvas
 from genau.datasets.synthetic.defects import add_defect, check_type, mean_change
-from genau.datasets.synthetic.framing import framed
+from genau.datasets.synthetic.framing import framed, handled
 from genau.datasets.synthetic.logical import FAULTS
 from genau.datasets.synthetic.noise import Rng
-from genau.datasets.synthetic.nuisance import View, draw_view, photograph
+from genau.datasets.synthetic.nuisance import View, draw_view, photograph, photograph_again
 from genau.datasets.synthetic.wording import appearance_of
 from genau.errors import UsageError, suggest
 
@@ -39,6 +39,15 @@ FAMILIES: dict[str, Callable[[Rng, Rng, tuple[int, int]], Canvas]] = {
     "bolt": objects.bolt,
     "label": prints.label,
     "tracks": prints.tracks,
+    "wire": meshes.wire_screen,
+    "foam": meshes.foam,
+    "slab": slabs.slab,
+    "timber": slabs.timber,
+    "ground": slabs.ground_plate,
+    "moulded": bulk.moulded,
+    "heap": bulk.heap,
+    "board": boards.dense_board,
+    "cable": boards.cable_end,
 }
 
 _ON_ALL = ("scratch", "stain", "discoloration", "contamination", "smear", "thread")
@@ -65,6 +74,15 @@ APPLICABLE_TYPES: dict[str, tuple[str, ...]] = {
     "bolt": (*_METAL, "deformation"),
     "label": (*_ON_ALL, "cut", "bubble", "wear", "deformation", "print fault"),
     "tracks": (*_ON_ALL, "hole", "pit", "bubble", "corrosion", "print fault"),
+    "wire": ("stain", "discoloration", "contamination", "smear", "thread", "deformation", "cut", "corrosion", "hole"),
+    "foam": (*_SOFT, "bubble", "pit"),
+    "slab": _HARD,
+    "timber": (*_HARD, "bubble", "deformation"),
+    "ground": (*_METAL, "bubble"),
+    "moulded": (*_HARD, "burr", "bubble", "deformation", "extra part"),
+    "heap": (*_HARD, "burr", "bubble", "deformation", "wrong part"),
+    "board": (*_ON_ALL, "hole", "pit", "bubble", "corrosion", "print fault"),
+    "cable": (*_HARD, "burr", "deformation", "cut", "corrosion"),
 }
 FRAMED = (
     "stone",
@@ -76,6 +94,10 @@ FRAMED = (
     "woven",
     "knitted",
     "wound",
+    "foam",
+    "slab",
+    "timber",
+    "ground",
 )  # sheets with a border
 SMALLEST_SIDE = 64  # pixels; below this nothing has structure
 VISIBLE_LEVELS = 4.0  # mean change in a mask, grey levels of the finished picture
@@ -176,6 +198,7 @@ def _good_part(seed: int, family: str, size_hw: tuple[int, int], instance: int) 
     canvas = FAMILIES[family](np.random.default_rng([seed, 1]), part, size_hw)
     if family in FRAMED:
         canvas = framed(canvas, np.random.default_rng([seed, 4]), part)
+    canvas = handled(canvas, np.random.default_rng([seed, 5]), part)
     return canvas, draw_view(np.random.default_rng([seed, 3]), part, size_hw)
 
 
@@ -197,7 +220,7 @@ def _spoil(
                 painted.append((name, mask, form))
         if not painted:
             continue
-        image = photograph(spoiled.rgb, view)
+        image = photograph_again(spoiled.rgb, canvas.rgb, view, good)
         if all(mean_change(image, good, mask) >= VISIBLE_LEVELS for _, mask, _ in painted):
             facts = (PaintedDefect(n, mask, appearance_of(image, good, mask, form)) for n, mask, form in painted)
             return image, tuple(facts)

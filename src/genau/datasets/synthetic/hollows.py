@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from genau.datasets.synthetic.marks import Mark, Site, blob, moved, put, relief, soft, stroke, tone, walk
-from genau.datasets.synthetic.noise import Field, Rng, fractal, smoothstep
+from genau.datasets.synthetic.noise import Field, Rng, blend, fractal, smoothstep, tinted
 
 
 def dent(site: Site, rng: Rng, reach: float) -> Mark:
@@ -21,7 +21,7 @@ def dent(site: Site, rng: Rng, reach: float) -> Mark:
     rgb = relief(site.rgb, -smooth * depth, site.canvas.light, rng.uniform(0.9, 1.8))
     shade = 1 - rng.uniform(0.02, 0.25) * smooth
     return Mark(
-        np.asarray(rgb * shade[..., None], np.float32),
+        np.asarray(tinted(rgb, shade), np.float32),
         smoothstep(cover, 0.05, 0.45),
         "round hollow" if reach < 30 else "broad hollow",
     )
@@ -53,7 +53,7 @@ def bubble(site: Site, rng: Rng, reach: float) -> Mark:
         rng.uniform(0.5, 1.1) * site.strength,
     )
     rim = cover * (1 - soft(cover, 1.2 + 0.1 * reach / math.sqrt(count)))
-    rgb = rgb * (1 - rng.uniform(0.15, 0.6) * rim)[..., None]
+    rgb = tinted(rgb, 1 - rng.uniform(0.15, 0.6) * rim)
     rgb = rgb + (rng.uniform(0.15, 0.6) * spark * cover)[..., None]
     return Mark(np.asarray(rgb, np.float32), cover, "round blister" if count == 1 else "group of blisters")
 
@@ -89,8 +89,8 @@ def hole(site: Site, rng: Rng, reach: float) -> Mark:
         behind = site.canvas.backdrop[site.rows, site.columns] * 0.75
         if float(np.abs(behind.mean((0, 1)) - site.base).max()) < 0.12:
             behind = behind * 0.35
-    opening = behind * (1 - 0.5 * wall + 0.25 * soft(cover, 0.3 * reach))[..., None]
-    rgb = site.rgb + cover[..., None] * (opening - site.rgb)
+    opening = tinted(behind, 1 - 0.5 * wall + 0.25 * soft(cover, 0.3 * reach))
+    rgb = blend(site.rgb, opening, cover)
     rgb = relief(rgb, -soft(cover, 0.9) * 1.5, light, 0.35)
     return Mark(np.asarray(rgb, np.float32), cover, "torn opening" if torn else "round opening")
 
@@ -103,19 +103,19 @@ def chip(site: Site, rng: Rng, reach: float) -> Mark:
     pale = (
         site.base + (1 - site.base) * rng.uniform(0.1, 0.5) if rng.random() < 0.6 else site.base * rng.uniform(0.4, 0.8)
     )
-    fracture = pale * facets[..., None]
+    fracture = tinted(pale, facets)
     if labels is None or site.canvas.backdrop is None:
         cover = piece * site.limit
-        rgb = site.rgb + cover[..., None] * (fracture - site.rgb)
+        rgb = blend(site.rgb, fracture, cover)
         rgb = relief(np.asarray(rgb, np.float32), -soft(cover, 0.8) * 2.5, site.canvas.light, 0.5)
         return Mark(rgb, cover, "faceted flake")
     cover = piece * site.limit
     inner = blob(site, np.random.default_rng(7), reach * 0.5, 0.4, 1.2, 1.0) * piece
     lost = np.maximum(inner, smoothstep(soft(piece, 0.12 * reach), 0.55, 0.85)) * cover
-    rgb = site.rgb + cover[..., None] * (fracture - site.rgb)
+    rgb = blend(site.rgb, fracture, cover)
     behind = site.canvas.backdrop[site.rows, site.columns]
     edge_shadow = 1 - 0.35 * soft(1 - lost, 0.15 * reach)
-    rgb = rgb + lost[..., None] * (behind * edge_shadow[..., None] - rgb)
+    rgb = blend(rgb, tinted(behind, edge_shadow), lost)
     return Mark(np.asarray(rgb, np.float32), cover, "bite at the edge")
 
 
@@ -153,8 +153,8 @@ def burr(site: Site, rng: Rng, reach: float) -> Mark:
     bright = base + (1 - base) * min(0.9, rng.uniform(0.15, 0.55) * site.strength)
     if float(base.mean()) > 0.75:
         bright = base * rng.uniform(0.5, 0.7)
-    rgb = site.rgb * (1 - 0.4 * shadow)[..., None]
-    rgb = rgb + cover[..., None] * (bright - rgb)
+    rgb = tinted(site.rgb, 1 - 0.4 * shadow)
+    rgb = blend(rgb, bright, cover)
     rgb = relief(np.asarray(rgb, np.float32), soft(cover, 0.3 * width) * width, light, 0.6)
     return Mark(rgb, cover, "ragged sliver")
 

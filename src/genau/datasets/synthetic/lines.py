@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from genau.datasets.synthetic.marks import Mark, Site, blob, foreign, patchy, put, relief, soft, stroke, tone, walk
-from genau.datasets.synthetic.noise import Field, Rng, fractal, value_noise
+from genau.datasets.synthetic.noise import Field, Rng, blend, fractal, tinted, value_noise
 
 
 def _around(site: Site, rng: Rng, length: float, bend: float, jag: float = 0.0, heading: float | None = None) -> Field:
@@ -78,7 +78,7 @@ def cut(site: Site, rng: Rng, reach: float) -> Mark:
         else site.canvas.backdrop[site.rows, site.columns] * 0.8
     )
     rgb = put(site, np.asarray(np.minimum(site.base * 1.25 + 0.05, 1), np.float32), lips * 0.6 * site.limit, 0.8)
-    rgb = rgb + cover[..., None] * (inside - rgb)
+    rgb = blend(rgb, inside, cover)
     rgb = relief(rgb, soft(np.maximum(lips, 0), 0.6) * width * 0.3, site.canvas.light, 0.8)
     return Mark(
         np.asarray(rgb, np.float32),
@@ -98,9 +98,9 @@ def thread(site: Site, rng: Rng, reach: float) -> Mark:
     light = site.canvas.light
     shift = max(1, round(width * 0.8))
     shadow = soft(np.roll(cover, (round(-light[1] * shift), round(-light[0] * shift)), (0, 1)), 0.7 * width)
-    rgb = site.rgb * (1 - 0.35 * shadow * (1 - cover))[..., None]
+    rgb = tinted(site.rgb, 1 - 0.35 * shadow * (1 - cover))
     round_ = soft(cover, 0.35 * width)
-    rgb = rgb + cover[..., None] * (body * (0.75 + 0.35 * round_)[..., None] - rgb)
+    rgb = blend(rgb, tinted(body, 0.75 + 0.35 * round_), cover)
     return Mark(np.asarray(rgb, np.float32), cover, "curled fibre" if width < 2 * unit else "loose thread")
 
 

@@ -29,6 +29,12 @@ SWAPS: dict[str, tuple[str, ...]] = {  # parts that a feeder may mix up
     "connector": ("cap", "connector"),
     "pin": ("pin", "screw head"),
     "clip": ("screw", "washer"),
+    "vial": ("ampoule", "bottle"),
+    "bottle": ("vial", "ampoule"),
+    "ampoule": ("vial", "bottle"),
+    "bead": ("soft pill", "tablet"),
+    "soft pill": ("bead", "lozenge"),
+    "moulded cup": ("cap", "washer"),
 }
 
 

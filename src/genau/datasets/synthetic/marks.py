@@ -10,7 +10,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from genau.datasets.synthetic.canvas import Canvas, clipped
-from genau.datasets.synthetic.noise import Field, Rng, blur, colour, fractal, slopes, smoothstep, value_noise
+from genau.datasets.synthetic.noise import (
+    Field,
+    Rng,
+    blend,
+    blur,
+    coat,
+    fractal,
+    slopes,
+    smoothstep,
+    tinted,
+    value_noise,
+)
 
 OVERSAMPLE = 3
 
@@ -53,6 +64,7 @@ class Mark:
     rgb: Field  # (h, w, 3)
     cover: Field  # (h, w) in [0, 1]
     words: str  # the form: 'branched line', 'round spot'
+    solid: bool = False  # never drawn fainter: what is gone is gone
 
 
 def site_at(
@@ -75,16 +87,19 @@ def put(site: Site, target: Field, alpha: Field, texture: float = 0.6) -> Field:
     """Blend in a colour (3,) or (h, w, 3); a share `texture` of the surface's own structure shows through it."""
     structure = site.rgb - site.base
     mixed = target + texture * structure
-    return np.asarray(site.rgb + alpha[..., None] * (mixed - site.rgb), np.float32)
+    return np.asarray(blend(site.rgb, mixed, alpha), np.float32)
 
 
 def relief(rgb: Field, height: Field, light: Field, gain: float = 1.0) -> Field:
     """Return a window whose relief (h, w), pixels, throws light and dark flanks."""
     slope_y, slope_x = slopes(height)
     flank = -(light[0] * slope_x + light[1] * slope_y)
-    shade = np.tanh(flank * gain)[..., None]
+    shade = np.tanh(flank * gain)
     floor = 0.12 * np.maximum(shade, 0)
-    return np.asarray(rgb * (1 + 0.75 * shade) + floor, np.float32)
+    picture = tinted(rgb, 1 + 0.75 * shade)
+    for k in range(3):
+        picture[..., k] += floor
+    return picture
 
 
 def tone(site: Site, rng: Rng, low: float, high: float, dark_share: float = 0.6) -> Field:
@@ -104,9 +119,8 @@ def tone(site: Site, rng: Rng, low: float, high: float, dark_share: float = 0.6)
 def foreign(site: Site, rng: Rng) -> Field:
     """Return the colour (3,) of a foreign body, clearly unlike the surface."""
     best, gap = site.base, -1.0
-    for _ in range(3):
-        saturation = rng.choice([rng.uniform(0, 0.15), rng.uniform(0.2, 0.9)])
-        tried = colour(rng.random(), float(saturation), rng.choice([rng.uniform(0.06, 0.4), rng.uniform(0.4, 0.97)]))
+    for _ in range(2):
+        tried = coat(rng, 0.03, 0.97)
         distance = float(np.abs(tried - site.base).max()) + rng.uniform(0, 0.25)
         if distance > gap:
             best, gap = tried, distance

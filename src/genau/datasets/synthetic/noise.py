@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 Field = NDArray[np.float32]  # (H, W) or (H, W, 3), see each docstring
 Rng = np.random.Generator
+COARSEST_STEP = 2.5  # pixels per cell that a smooth field needs before it is enlarged
 
 
 def value_noise(rng: Rng, size_hw: tuple[int, int], cell_yx: tuple[float, float]) -> Field:
@@ -35,16 +36,29 @@ def fractal(
 
     `stretch` lengthens the cells along x: above 1 the field is streaky.
     """
-    total = np.zeros(size_hw, np.float32)
-    for octave in range(octaves):
-        size = cell / 2**octave
-        total += gain**octave * value_noise(rng, size_hw, (size, size * stretch))
-        if size <= 1:
-            break
-    sample = total[::2, ::2] if min(size_hw) > 32 else total  # mean and deviation need no more
-    total -= sample.mean()
-    total /= np.float32(max(1e-6, float(sample.std())))
-    return total
+    total = _octaves(rng, size_hw, cell, octaves, gain, stretch)
+    sample = total[::3, ::3] if min(size_hw) > 48 else total  # mean and deviation need no more
+    mean, deviation = float(sample.mean()), max(1e-6, float(sample.std()))
+    return np.asarray((total - np.float32(mean)) * np.float32(1 / deviation), np.float32)
+
+
+def _octaves(rng: Rng, size_hw: tuple[int, int], cell: float, octaves: int, gain: float, stretch: float) -> Field:
+    """Return the sum (H, W) of octaves; the smooth ones are made small and enlarged together."""
+    finest = cell / 2 ** (octaves - 1)
+    factor = min(8, int(finest / COARSEST_STEP))
+    if factor > 1:
+        height, width = size_hw
+        small_hw = (math.ceil(height / factor) + 2, math.ceil(width / factor) + 2)
+        small = _octaves(rng, small_hw, cell / factor, octaves, gain, stretch)
+        box = (1, 1, 1 + width / factor, 1 + height / factor)
+        grown = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC, box=box)
+        return np.asarray(grown, np.float32)
+    if octaves == 1:
+        return value_noise(rng, size_hw, (cell, cell * stretch))
+    coarse = _octaves(rng, size_hw, cell, octaves - 1, gain, stretch)
+    if 2 * finest <= 1:  # nothing is finer than a pixel
+        return coarse
+    return coarse + np.float32(gain ** (octaves - 1)) * value_noise(rng, size_hw, (finest, finest * stretch))
 
 
 def blur(field: Field, sigma: float) -> Field:
@@ -98,6 +112,23 @@ def plane(size_hw: tuple[int, int], angle_rad: float = 0.0, scale: float = 1.0) 
     return c * y - s * x, c * x + s * y
 
 
+def tinted(colours: NDArray[np.floating], factor: NDArray[np.floating]) -> Field:
+    """Return colours (3,) or (H, W, 3) times a factor (H, W): by channel, five times faster than broadcasting."""
+    picture = np.empty((*factor.shape, 3), np.float32)
+    for k in range(3):
+        np.multiply(colours[..., k], factor, out=picture[..., k], casting="same_kind")
+    return picture
+
+
+def blend(under: NDArray[np.floating], over: NDArray[np.floating], cover: NDArray[np.floating]) -> Field:
+    """Return colours `over` on `under`, (3,) or (H, W, 3) each, by a cover (H, W)."""
+    picture = np.empty((*cover.shape, 3), np.float32)
+    for k in range(3):
+        step = over[..., k] - under[..., k]
+        np.add(under[..., k], cover * step, out=picture[..., k], casting="same_kind")
+    return picture
+
+
 def slopes(height: Field) -> tuple[Field, Field]:
     """Return the forward differences (H, W) of a height field (pixels) along y and x."""
     along_y = np.diff(height, axis=0, append=height[-1:])
@@ -113,15 +144,17 @@ def lit(
     Lambert and Blinn-Phong; a flat surface keeps its albedo, so that colours survive any light.
     """
     slope_y, slope_x = slopes(np.asarray(height, np.float32))
-    length = np.sqrt(1 + slope_y * slope_y + slope_x * slope_x)
-    diffuse = np.maximum(light[2] - light[0] * slope_x - light[1] * slope_y, 0) / (length * light[2])
-    picture = albedo * (0.35 + 0.65 * np.minimum(diffuse, 1.7))[..., None]
+    steep = 1 / np.sqrt(1 + slope_y * slope_y + slope_x * slope_x)
+    x, y, z = (float(v) for v in light)
+    diffuse = (z - x * slope_x - y * slope_y) * steep
+    picture = tinted(albedo, 0.35 + (0.65 / z) * np.clip(diffuse, 0, 1.7 * z))
     if gloss > 0:
-        half = light + np.array([0, 0, 1], np.float32)
-        half /= np.float32(np.linalg.norm(half))
-        facing = np.maximum(half[2] - half[0] * slope_x - half[1] * slope_y, 0) / length
-        picture = picture + (gloss * facing**shininess)[..., None]
-    return np.asarray(picture, np.float32)
+        long = math.sqrt(x * x + y * y + (z + 1) ** 2)
+        facing = ((z + 1) / long - x / long * slope_x - y / long * slope_y) * steep
+        shine = gloss * np.exp(shininess * np.log(np.maximum(facing, 1e-3)))
+        for k in range(3):
+            picture[..., k] += shine
+    return picture
 
 
 def draw_light(product: Rng, instance: Rng) -> Field:
@@ -137,16 +170,30 @@ def colour(hue: float, saturation: float, value: float) -> Field:
     return np.array(colorsys.hsv_to_rgb(hue % 1, min(1, max(0, saturation)), min(1, max(0, value))), np.float32)
 
 
+def coat(rng: Rng, low: float = 0.06, high: float = 0.95) -> Field:
+    """Return a colour (3,) such as parts are moulded or painted in: grey, black, white, beige; one in five coloured."""
+    kind = rng.random()
+    if kind < 0.55:
+        return colour(rng.random(), float(rng.beta(1, 9) * 0.4), rng.uniform(low, high))
+    if kind < 0.8:
+        return colour(rng.uniform(0.04, 0.13), rng.uniform(0.08, 0.5), rng.uniform(max(low, 0.2), high))
+    hue = float(rng.choice([0.0, 0.02, 0.08, 0.13, 0.35, 0.55, 0.6, 0.62]) + rng.normal(0, 0.02))
+    return colour(hue, rng.uniform(0.25, 0.85), rng.uniform(max(low, 0.2), min(high, 0.9)))
+
+
 def muted(rng: Rng, low: float = 0.2, high: float = 0.9) -> Field:
     """Return a colour (3,) such as materials have: mostly grey to earthy, seldom strong."""
-    saturation = rng.beta(1.2, 6) if rng.random() < 0.85 else rng.uniform(0.3, 0.7)
-    hue = rng.uniform(0.02, 0.14) if rng.random() < 0.6 else rng.random()
+    saturation, strong, earthy = rng.beta(1.2, 6), rng.random() < 0.07, rng.random() < 0.7
+    hue = rng.uniform(0.05, 0.14) if earthy else rng.random()
+    saturation = rng.uniform(0.3, 0.6) if strong else saturation * (1 if earthy else 0.5)
     return colour(float(hue), float(saturation), rng.uniform(low, high))
 
 
 def metal(rng: Rng) -> Field:
     """Return the colour (3,) of a metal: steel, aluminium, brass, copper, blued or blackened."""
-    tones = ((0.6, 0.04, 0.62), (0.58, 0.02, 0.8), (0.12, 0.42, 0.75), (0.05, 0.45, 0.7), (0.6, 0.12, 0.45))
+    steel, aluminium, iron = (0.6, 0.04, 0.62), (0.58, 0.02, 0.8), (0.08, 0.05, 0.4)
+    brass, copper, blued = (0.12, 0.42, 0.75), (0.05, 0.45, 0.7), (0.6, 0.12, 0.45)
+    tones = (steel, steel, aluminium, aluminium, iron, iron, brass, copper, blued)
     hue, saturation, value = tones[int(rng.integers(len(tones)))]
     return colour(hue + rng.normal(0, 0.01), saturation * rng.uniform(0.5, 1.3), value + rng.normal(0, 0.08))
 

@@ -8,7 +8,9 @@ from genau.datasets.synthetic.canvas import Canvas, Part, Style, compose
 from genau.datasets.synthetic.noise import (
     Field,
     Rng,
+    blend,
     blur,
+    coat,
     colour,
     draw_light,
     fractal,
@@ -17,6 +19,7 @@ from genau.datasets.synthetic.noise import (
     muted,
     plane,
     smoothstep,
+    tinted,
     value_noise,
 )
 from genau.datasets.synthetic.parts import PLURALS, render
@@ -42,8 +45,7 @@ def _style(product: Rng, kind: str, ground_value: float) -> Style:
 
 def _vivid(product: Rng) -> Field:
     pale = product.random() < 0.45
-    saturation = product.uniform(0, 0.15) if pale else product.uniform(0.3, 0.9)
-    return colour(product.random(), saturation, product.uniform(0.75, 0.97) if pale else product.uniform(0.3, 0.9))
+    return colour(product.random(), product.uniform(0, 0.12), product.uniform(0.75, 0.97)) if pale else coat(product)
 
 
 def ground(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Field:
@@ -59,7 +61,7 @@ def ground(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Field:
     elif kind == 3:
         v, u = plane(size_hw, product.uniform(0, 3) + instance.normal(0, 0.02), product.uniform(3, 8) * unit)
         tone += product.uniform(0.02, 0.08) * np.cos(u * math.pi) * np.cos(v * math.pi)
-    return np.asarray(base * (1 + tone)[..., None], np.float32)
+    return np.asarray(tinted(base, 1 + tone), np.float32)
 
 
 def _finish(backdrop: Field, parts: list[Part], light: Field, product_name: str, shadow: tuple[float, float]) -> Canvas:
@@ -168,14 +170,14 @@ def pin_array(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     rows, columns = int(product.integers(3, 10)), int(product.integers(4, 13))
     pitch = min(size_hw[0] / (rows + 1), size_hw[1] / (columns + 1)) * product.uniform(0.8, 0.98)
     radius = pitch * product.uniform(0.2, 0.36)
-    shade = colour(product.random(), product.uniform(0, 0.6), product.uniform(0.06, 0.4))
+    shade = coat(product, 0.06, 0.4)
     grain = fractal(instance, size_hw, 2.5 * min(size_hw) / 256, 2)
     tilt = instance.normal(0, 0.02)
     v, u = plane(size_hw, -tilt, pitch)
     edge = np.maximum(np.abs(v) - rows / 2 - 0.2, np.abs(u) - columns / 2 - 0.2) * pitch
-    body = lit(shade * (1 + 0.05 * grain)[..., None], np.clip(-edge, 0, 3).astype(np.float32), light, 0.05)
+    body = lit(tinted(shade, 1 + 0.05 * grain), np.clip(-edge, 0, 3).astype(np.float32), light, 0.05)
     outside = ground(product, instance, size_hw)
-    backdrop = outside + np.clip(0.5 - edge, 0, 1)[..., None] * (body - outside)
+    backdrop = blend(outside, body, np.clip(0.5 - edge, 0, 1))
     style = Style("pin", metal(product), shade, float(product.uniform(0.2, 0.6)), tuple(product.random(5).tolist()))
     hollow = product.random() < 0.3
     parts = []
@@ -204,10 +206,10 @@ def bolt(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     outside = np.abs(v) - half
     round_ = np.sqrt(np.maximum(half**2 - v * v, 0)).astype(np.float32)
     slide = fractal(instance, size_hw, 3 * unit, 3, 0.6)
-    albedo = metal(product) * (1 + 0.05 * slide)[..., None]
+    albedo = tinted(metal(product), 1 + 0.05 * slide)
     rgb = lit(albedo, 0.5 * round_ + 0.5 * pitch * tooth, light, product.uniform(0.1, 0.4), 14)
     backdrop = ground(product, instance, size_hw)
     cover = np.clip(0.5 - outside, 0, 1)[..., None]
-    rgb = backdrop + cover * (rgb * (0.55 + 0.45 * round_ / reach)[..., None] - backdrop)
+    rgb = backdrop + cover * (tinted(rgb, 0.55 + 0.45 * round_ / reach) - backdrop)
     labels = (outside < 0).astype(np.int16)
     return Canvas(np.asarray(rgb, np.float32), light, "threaded bolt", backdrop, labels)

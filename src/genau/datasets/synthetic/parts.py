@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genau.datasets.synthetic.canvas import Part, Sprite
-from genau.datasets.synthetic.noise import Field, fractal, lit, smoothstep
+from genau.datasets.synthetic.noise import Field, blend, fractal, lit, smoothstep, tinted
+from genau.datasets.synthetic.vessels import VESSEL_PLURALS, VESSELS
 
+SMALL = 12.0  # pixels
 Shape = Callable[[Field, Field, tuple[float, ...]], tuple[Field, Field, Field]]
 
 
@@ -27,14 +29,26 @@ def render(part: Part, light: Field) -> Sprite:
     alpha = np.clip(0.5 - distance * part.radius, 0, 1)
     rng = np.random.default_rng(part.seed)
     cell = max(1.5, part.radius * 0.12)
-    speckle = fractal(rng, (2 * reach + 1, 2 * reach + 1), cell, 2, 0.7)
-    tone = (1 + rng.normal(0, 0.015)) * (1 + 0.03 * speckle)
+    room = (2 * reach + 1, 2 * reach + 1)
+    small = part.radius < SMALL  # there the grain of the material is finer than a pixel
+    speckle = rng.standard_normal(room, np.float32) if small else fractal(rng, room, cell, 2, 0.7)
+    if part.style.kind in VESSELS:  # blown and moulded: smooth
+        speckle = speckle * np.float32(0.3)
+    tone = (1 + rng.normal(0, part.style.spread)) * (1 + 0.03 * speckle)
     style = part.style
-    albedo = (style.colour + accent[..., None] * (style.accent - style.colour)) * tone[..., None]
+    albedo = tinted(blend(style.colour, style.accent, accent), tone)
     height = relief * part.radius + 0.08 * speckle
-    rgb = lit(np.asarray(albedo, np.float32), np.asarray(height, np.float32), light, style.gloss, 18)
+    lean = rng.normal(0, 3 * style.spread, 2)  # no two lie at quite the same tilt
+    lamp = light + np.array([lean[0], lean[1], 0], np.float32)
+    sharp = 18 if style.kind not in VESSELS else 12 + 60 * style.shape[4]
+    rgb = lit(np.asarray(albedo, np.float32), np.asarray(height, np.float32), lamp, style.gloss, sharp)
     rim = 1 - 0.25 * smoothstep(distance * part.radius, -1.8, 0.5)
-    return Sprite(top, left, np.asarray(rgb * rim[..., None], np.float32), np.asarray(alpha, np.float32))
+    if style.clear > 0:  # the ground shows where the wall is seen face on; towards the outline it is dark and dense
+        bright = np.minimum(rgb.max(-1), 1)
+        see_through = style.clear * smoothstep(-distance, 0.02, 0.12) * (1 - accent) * (1 - bright * bright)
+        alpha = np.maximum(alpha * (1 - see_through), np.minimum(alpha, 0.51))
+        rim = rim * (1 - 0.4 * style.clear * smoothstep(distance, -0.1, -0.01))
+    return Sprite(top, left, np.asarray(tinted(rgb, rim), np.float32), np.asarray(alpha, np.float32))
 
 
 def _none(like: Field) -> Field:
@@ -204,6 +218,7 @@ SHAPES: dict[str, Shape] = {
     "connector": connector,
     "pin": pin,
     "clip": clip,
+    **VESSELS,
 }
 
 ROUND = ("tablet", "washer", "o-ring", "pin")  # turning these changes nothing that shows
@@ -220,4 +235,5 @@ PLURALS: dict[str, str] = {
     "connector": "connectors",
     "pin": "pins",
     "clip": "metal clips",
+    **VESSEL_PLURALS,
 }

@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from genau.datasets.synthetic.canvas import Canvas
-from genau.datasets.synthetic.noise import Field, Rng, colour, draw_light, fractal, lit, smoothstep
+from genau.datasets.synthetic.noise import Field, Rng, blend, coat, colour, draw_light, fractal, lit, smoothstep, tinted
 from genau.datasets.synthetic.objects import ground
 
 OVERSAMPLE = 2
 
 
-class _Print:
+class Print:
     """Ink drawn in label coordinates: 1 is half the shorter side, turned and shifted by the instance's pose."""
 
     def __init__(self, size_hw: tuple[int, int], angle: float, shift_yx: tuple[float, float]) -> None:
@@ -60,7 +60,7 @@ def _glyphs(product: Rng, count: int) -> list[list[list[tuple[float, float]]]]:
 
 
 def _text(
-    sheet: _Print,
+    sheet: Print,
     product: Rng,
     top: float,
     left: float,
@@ -76,7 +76,7 @@ def _text(
             sheet.line([(top + y * size, left + (position * 0.85 + x) * size) for y, x in stroke], weight)
 
 
-def _fill(sheet: _Print, product: Rng, half_y: float, half_x: float) -> None:
+def _fill(sheet: Print, product: Rng, half_y: float, half_x: float) -> None:
     """Print lines of signs, bars, rules and rings from the top of the label to its foot."""
     signs = _glyphs(product, 12)
     y = -half_y + 0.1
@@ -107,10 +107,10 @@ def label(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     """A printed label: heading, lines of signs, bars, frame and emblem; the print is the same on every part."""
     unit, light = min(size_hw) / 256, draw_light(product, instance)
     shift = tuple((instance.normal(0, 3, 2) * unit).tolist())
-    sheet = _Print(size_hw, float(product.choice([0, 0, 0.2]) + instance.normal(0, 0.02)), (shift[0], shift[1]))
+    sheet = Print(size_hw, float(product.choice([0, 0, 0.2]) + instance.normal(0, 0.02)), (shift[0], shift[1]))
     half_y, half_x = 0.82, 0.82 * size_hw[1] / min(size_hw) * min(1, min(size_hw) / size_hw[0] * 1.0)
     _fill(sheet, product, half_y, half_x)
-    card = _Print(size_hw, sheet.angle, sheet.shift)
+    card = Print(size_hw, sheet.angle, sheet.shift)
     edge = product.choice([1.0, 3.0])
     card.area(
         [
@@ -121,19 +121,19 @@ def label(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
         ]
     )
     cover = card.coverage()
-    base = colour(product.random(), product.beta(1, 3) * 0.6, product.uniform(0.65, 0.97))
-    ink = colour(product.random(), product.uniform(0, 0.9), product.uniform(0.03, 0.35))
+    base = coat(product, 0.6, 0.97)
+    ink = coat(product, 0.03, 0.3)
     if product.random() < 0.2:
         base, ink = ink, base
     fibre = fractal(instance, size_hw, 2 * unit, 3)
-    stock = base * (1 + product.uniform(0.003, 0.02) * fibre)[..., None]
+    stock = tinted(base, 1 + product.uniform(0.003, 0.02) * fibre)
     if edge == 1.0:
         outside = ground(product, instance, size_hw)
-        stock = outside + cover[..., None] * (stock - outside)
+        stock = blend(outside, stock, cover)
     print_ = sheet.coverage() * cover
     backdrop = np.asarray(stock, np.float32)
     tone = ink * (1 + 0.04 * fibre)[..., None].astype(np.float32)
-    rgb = backdrop + print_[..., None] * (tone - backdrop)
+    rgb = blend(backdrop, tone, print_)
     return Canvas(
         np.asarray(rgb, np.float32),
         light,
@@ -149,7 +149,7 @@ def tracks(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     """Printed conductor tracks with pads on a coloured ground; bends of 45 degrees, drilled pads."""
     unit, light = min(size_hw) / 256, draw_light(product, instance)
     shift = tuple((instance.normal(0, 3, 2) * unit).tolist())
-    sheet = _Print(size_hw, float(instance.normal(0, 0.015)), (shift[0], shift[1]))
+    sheet = Print(size_hw, float(instance.normal(0, 0.015)), (shift[0], shift[1]))
     pitch = product.uniform(0.1, 0.2)
     half_y, half_x = (0.95 * s / min(size_hw) for s in size_hw)
     rows, columns = int(2 * half_y / pitch), int(2 * half_x / pitch)
@@ -179,10 +179,10 @@ def tracks(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     if abs(float(metal_.mean() - base.mean())) < 0.2:
         metal_ = np.clip(1 - base * 0.5, 0, 1)
     grain = fractal(instance, size_hw, product.uniform(2, 5) * unit, 2)
-    backdrop = np.asarray(base * (1 + 0.03 * grain)[..., None], np.float32)
-    tone = np.asarray(metal_ * (1 + 0.04 * grain)[..., None], np.float32)
+    backdrop = np.asarray(tinted(base, 1 + 0.03 * grain), np.float32)
+    tone = np.asarray(tinted(metal_, 1 + 0.04 * grain), np.float32)
     relief = smoothstep(ink, 0, 1) * product.uniform(0.3, 1.2)
-    rgb = lit(backdrop + ink[..., None] * (tone - backdrop), relief, light, 0.05)
+    rgb = lit(blend(backdrop, tone, ink), relief, light, 0.05)
     return Canvas(rgb, light, "printed conductor board", backdrop, None, ink=ink, ink_rgb=tone)
 
 

@@ -3,10 +3,9 @@
 import math
 
 import numpy as np
-from scipy.ndimage import gaussian_gradient_magnitude
 
 from genau.datasets.synthetic.marks import Mark, Site, blob, foreign, moved, patchy, put, relief, soft, tone
-from genau.datasets.synthetic.noise import Rng, colour, fractal, smoothstep
+from genau.datasets.synthetic.noise import Rng, blend, colour, fractal, smoothstep, tinted
 
 
 def stain(site: Site, rng: Rng, reach: float) -> Mark:
@@ -17,13 +16,13 @@ def stain(site: Site, rng: Rng, reach: float) -> Mark:
         away = moved(site, rng.uniform(0, 6.3), reach * rng.uniform(0.6, 0.9))
         cover = np.maximum(cover, blob(away, rng, reach * rng.uniform(0.08, 0.18), 0.2))
     cover = cover * site.limit
-    rim = gaussian_gradient_magnitude(cover, max(0.8, 0.06 * reach))
-    rim = rim / max(1e-6, float(rim.max())) * rng.choice([0, 0.6, 1.2])
+    spread = soft(cover, max(0.8, 0.06 * reach))
+    rim = 4 * spread * (1 - spread) * float(rng.choice([0, 0.6, 1.2]))
     film = cover * patchy(rng, site.size_hw, max(3, reach * 0.35), 0.45)
-    alpha = np.clip((film + rim * cover) * rng.uniform(0.35, 0.85), 0, 0.97)
-    tint = colour(rng.choice([0.07, 0.1, rng.random()]), rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.7))
-    target = tint if rng.random() < 0.5 else tone(site, rng, 0.3, 0.85, 0.6)
-    alpha = np.minimum(alpha * site.strength, 0.97).astype(np.float32)
+    share = np.clip((film + rim * cover) * rng.uniform(0.25, 0.85), 0, 0.97)
+    tint = colour(rng.choice([0.06, 0.09, 0.12, rng.random()]), rng.beta(1.5, 3), rng.uniform(0.1, 0.7))
+    target = tint if rng.random() < 0.35 else tone(site, rng, 0.3, 0.85, 0.6)
+    alpha = np.asarray(np.minimum(share * site.strength, 0.97), np.float32)
     return Mark(put(site, np.asarray(target, np.float32), alpha, 0.8), cover, "irregular blotch")
 
 
@@ -33,7 +32,7 @@ def discoloration(site: Site, rng: Rng, reach: float) -> Mark:
     cover = blob(site, rng, reach * 0.75, 0.3, rng.uniform(1, 2.2), edge) * site.limit
     base = site.base
     if rng.random() < 0.6:
-        shift = rng.normal(0, 0.28, 3) * site.strength
+        shift = rng.normal(0, rng.choice([0.1, 0.15, 0.28]), 3) * site.strength
         factor = np.exp(shift - shift.mean() * rng.uniform(0.3, 1))
         target = np.clip(base * factor + 0.1 * (factor - factor.mean()), 0, 1).astype(np.float32)
     else:
@@ -58,9 +57,9 @@ def contamination(site: Site, rng: Rng, reach: float) -> Mark:
     light, shift = site.canvas.light, max(1.0, 0.12 * reach)
     moved_cover = np.roll(cover, (round(-light[1] * shift), round(-light[0] * shift)), (0, 1))
     shadow = soft(moved_cover, 0.6 * shift) * (1 - cover)
-    rgb = site.rgb * (1 - 0.4 * shadow)[..., None]
-    lump = relief(body * crumb[..., None], height, light, 1.2)
-    rgb = rgb + cover[..., None] * (lump - rgb)
+    rgb = tinted(site.rgb, 1 - 0.4 * shadow)
+    lump = relief(tinted(body, crumb), height, light, 1.2)
+    rgb = blend(rgb, lump, cover)
     return Mark(np.asarray(rgb, np.float32), cover, "foreign particle" if count == 1 else "scattered particles")
 
 

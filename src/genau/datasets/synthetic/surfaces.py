@@ -14,7 +14,9 @@ from genau.datasets.synthetic.canvas import Canvas
 from genau.datasets.synthetic.noise import (
     Field,
     Rng,
+    blend,
     blur,
+    coat,
     colour,
     draw_light,
     fractal,
@@ -23,6 +25,7 @@ from genau.datasets.synthetic.noise import (
     muted,
     plane,
     smoothstep,
+    tinted,
     turn_room,
     turned,
     value_noise,
@@ -38,7 +41,7 @@ def stone(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     cloud = fractal(instance, size_hw, product.uniform(20, 70) * unit, 4, product.uniform(0.5, 0.75))
     grain_cell = product.uniform(1.5, 7) * unit
     grain = fractal(instance, size_hw, grain_cell, 3, 0.7)
-    albedo = base * (1 + mottle * cloud + product.uniform(0.02, 0.08) * grain)[..., None]
+    albedo = tinted(base, 1 + mottle * cloud + product.uniform(0.02, 0.08) * grain)
     for _ in range(int(product.integers(0, 4)) if kind < 2 else 0):
         cell, share = product.uniform(3, 12) * unit, product.uniform(1.2, 2.2)
         fleck = smoothstep(fractal(instance, size_hw, cell, 2, 0.6), share, share + 0.35)
@@ -62,7 +65,7 @@ def brushed(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     bands = np.cos(across * product.uniform(0.6, 2.5) + instance.uniform(-0.6, 0.6) + product.uniform(0, 6))
     shine = 1 + product.uniform(0.05, 0.22) * bands
     tone = shine * (1 + product.uniform(0.03, 0.11) * streak)
-    return Canvas(np.asarray(metal(product) * tone[..., None], np.float32), light, "brushed metal plate")
+    return Canvas(np.asarray(tinted(metal(product), tone), np.float32), light, "brushed metal plate")
 
 
 def paper(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
@@ -76,7 +79,7 @@ def paper(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     tooth = fractal(instance, size_hw, product.uniform(1.2, 3.5) * unit, 2, 0.6)
     fibres = _fibres(product, instance, size_hw, int(product.integers(60, 500)), unit)
     depth = product.uniform(-0.25, 0.25)
-    albedo = base * (1 + product.uniform(0.005, 0.035) * cloud + depth * fibres)[..., None]
+    albedo = tinted(base, 1 + product.uniform(0.005, 0.035) * cloud + depth * fibres)
     height = product.uniform(0.05, 0.5) * tooth + product.uniform(0.2, 1.2) * fibres
     return Canvas(lit(albedo, height, light), light, ("paper sheet", "kraft cardboard", "fibre fleece")[kind])
 
@@ -99,7 +102,7 @@ def _fibres(product: Rng, instance: Rng, size_hw: tuple[int, int], count: int, u
 def plastic(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     """A glossy or frosted moulded cover: smooth, curved, orange-peel relief, perhaps a bead or a step in it."""
     unit, light = min(size_hw) / 256, draw_light(product, instance)
-    base = colour(product.random(), product.beta(1, 1.2) * 0.85, product.uniform(0.12, 0.95))
+    base = coat(product, 0.1)
     v, u = plane(size_hw, product.uniform(0, 6.3) + instance.normal(0, 0.04), min(size_hw) / 2)
     bow = product.uniform(4, 30) * unit
     height = -bow * (v * v + product.uniform(0, 1) * u * u)
@@ -110,7 +113,7 @@ def plastic(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     peel = fractal(instance, size_hw, product.uniform(3, 14) * unit, 2, 0.5)
     height += product.uniform(0.02, 0.22) * peel * unit
     gloss = product.uniform(0.05, 0.5)
-    albedo = base * (1 + 0.015 * fractal(instance, size_hw, 60 * unit, 2))[..., None]
+    albedo = tinted(base, 1 + 0.015 * fractal(instance, size_hw, 60 * unit, 2))
     name = "glossy plastic cover" if gloss > 0.25 else "matt plastic housing"
     return Canvas(lit(albedo, height, light, gloss, product.uniform(8, 60)), light, name)
 
@@ -120,7 +123,7 @@ def turned_metal(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canva
     unit, light = min(size_hw) / 256, draw_light(product, instance)
     v, u = plane(size_hw)
     shift, reach = instance.normal(0, 5, 2) * unit, min(size_hw) / 2 * product.uniform(0.75, 1.6)
-    v, u = v - shift[0], u - shift[1]
+    v, u = v - np.float32(shift[0]), u - np.float32(shift[1])
     radius = np.sqrt(v * v + u * u)
     marks = instance.standard_normal(math.ceil(radius.max() * 2) + 2).astype(np.float32)
     marks = np.convolve(marks, [0.3, 0.5, 0.3], "same") + 0.6 * np.sin(np.arange(len(marks)) * product.uniform(0.4, 2))
@@ -132,12 +135,12 @@ def turned_metal(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canva
     height = np.zeros(size_hw, np.float32)
     for edge in product.uniform(0.2, 0.95, int(product.integers(0, 4))):
         height += product.choice([-1, 1]) * 4 * unit * smoothstep(radius / reach, edge, edge + 0.025)
-    rgb = lit(metal(product) * tone[..., None], height, light, 0.1)
+    rgb = lit(tinted(metal(product), tone), height, light, 0.1)
     bore = product.choice([0, product.uniform(0.06, 0.3)]) * reach
     inside = np.clip(0.5 + reach - radius, 0, 1) * (np.clip(0.5 + radius - bore, 0, 1) if bore else 1)
-    ground = muted(product, 0.05, 0.9) * (1 + 0.02 * fractal(instance, size_hw, 5 * unit, 3))[..., None]
+    ground = tinted(muted(product, 0.05, 0.9), 1 + 0.02 * fractal(instance, size_hw, 5 * unit, 3))
     rim = 1 - 0.45 * np.exp(-(((radius - reach) / (1.5 * unit)) ** 2))
-    rgb = ground + inside[..., None] * (rgb * rim[..., None] - ground)
+    rgb = blend(ground, tinted(rgb, rim), inside)
     return Canvas(
         np.asarray(rgb, np.float32),
         light,
@@ -164,7 +167,7 @@ def grained(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
         colour(product.uniform(0.03, 0.12), product.uniform(0.1, 0.6), product.uniform(0.2, 0.7)),
     )
     mix = product.uniform(0.2, 0.8) * room_tone[..., None]
-    albedo = (first + mix * (second - first)) * (1 - product.uniform(0.05, 0.4) * pore)[..., None]
+    albedo = tinted(first + mix * (second - first), 1 - product.uniform(0.05, 0.4) * pore)
     albedo *= (1 + 0.04 * fractal(instance, size_hw, 50 * unit, 5))[..., None]
     return Canvas(lit(albedo, -0.6 * pore, light), light, "grained laminate panel")
 
@@ -180,6 +183,6 @@ def embossed(product: Rng, instance: Rng, size_hw: tuple[int, int]) -> Canvas:
     )
     cushion = blur(smoothstep(furrow, 0, product.uniform(0.25, 0.7)), 0.6 * unit)
     height = product.uniform(0.8, 3) * unit * cushion
-    base = colour(product.random(), product.uniform(0, 0.6), product.uniform(0.12, 0.75))
-    albedo = base * (0.75 + 0.25 * cushion + 0.03 * fractal(instance, size_hw, 60 * unit, 3))[..., None]
+    base = coat(product, 0.1, 0.8)
+    albedo = tinted(base, 0.75 + 0.25 * cushion + 0.03 * fractal(instance, size_hw, 60 * unit, 3))
     return Canvas(lit(albedo, height, light, product.uniform(0, 0.25), 12), light, "embossed film")
