@@ -22,7 +22,7 @@ from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import ANALYSIS_KEYS, ANY_DEFECT_FORMS, INSTRUCTION, QUERY_TOKENS
 
-CANVAS = 128  # pixels; the finest grid is 32 x 32, the context grid 8 x 8
+CANVAS = 128  # pixels; the finest grid is 32 x 32, the context grids are 8 x 8 and 4 x 4
 STAGES = [
     {"blocks": 1, "kernel": 3, "stride": stride, "expand": 1, "channels": channels}
     for stride, channels in zip((1, 2, 2, 2, 1, 2, 1), (4, 6, 8, 8, 12, 12, 16), strict=True)
@@ -67,7 +67,7 @@ def config(processor: GenAUProcessor) -> GenAUConfig:
     return GenAUConfig(
         image_size=CANVAS,
         head_width=16,
-        context_exclusion=1,
+        context_scales=(((1, 2), 16, 1), ((1, 2, 3), 32, 1)),
         backbone_config=sizes,
         **processor.token_ids(),  # type: ignore[arg-type]
     )
@@ -89,6 +89,7 @@ def trained_looking(model: GenAUModel) -> GenAUModel:
         model.mask_head.gain.fill_(0.5)
         torch.nn.init.normal_(model.mask_head.query.weight, std=0.3)
         torch.nn.init.normal_(model.context_token.weight, std=0.3)
+        torch.nn.init.normal_(model.mask_head.evidence.out.weight, std=0.3)
         model.config.text_weight = 0.5
     return model
 

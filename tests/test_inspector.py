@@ -322,9 +322,17 @@ def test_one_picture_is_one_reference(inspector: Inspector, picture: Draw, files
     )
 
 
-def test_many_references_are_remembered_in_batches(inspector: Inspector, picture: Draw) -> None:
+def test_many_references_are_remembered_in_batches_as_if_seen_together(
+    inspector: Inspector, picture: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = inspector.remember(picture(seed) for seed in range(11))
     assert memory.pictures == 11
+    monkeypatch.setattr("genau.inspector.PICTURES_AT_ONCE", 20)
+    together = inspector.remember(picture(seed) for seed in range(11))
+    for one, other in zip(memory.scales, together.scales, strict=True):
+        assert torch.allclose(one.patches, other.patches, atol=1e-5)
+        assert torch.allclose(one.distance, other.distance, atol=1e-4)
+    assert [len(scale.patches) for scale in memory.scales] == [11 * 5 * 8, 11 * 3 * 4]  # 82 x 128 pixels of the canvas
 
 
 def test_an_unreadable_reference_stops_before_anything_is_inspected(

@@ -4,7 +4,9 @@ Set GENAU_TEST_OFFLINE=1 to skip these where there is no network.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,3 +100,22 @@ def test_a_checkpoint_of_another_base_is_refused(inspector: Inspector, tmp_path:
     config.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"base 0123456789abcdef.*has base .*model card"):
         checkpoints.load(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "start"), [("nano-head", []), ("nano", ["start=null"])])
+def test_the_shipped_recipe_runs_dry(
+    base: Path,
+    genau: Callable[..., Any],
+    name: str,
+    start: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENAU_DATA", str(tmp_path))
+    config = Path(__file__).parent.parent / "configs" / f"{name}.yaml"
+    changes = [part for change in [*start, "synthetic=1", "real=[]", "batch_size=2"] for part in ("--set", change)]
+    found = genau("train", "-c", config, *changes, "--dry-run")
+    assert found.code == 0, found
+    assert "the dry run went through" in found.out
+    assert not list(tmp_path.iterdir())

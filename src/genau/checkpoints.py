@@ -198,11 +198,11 @@ def _save_rest(folder: Path, model: GenAUModel, processor: GenAUProcessor, thres
     (thresholds or Thresholds()).save(folder / THRESHOLDS_FILE)
 
 
-def untrained(processor: GenAUProcessor, **settings: Any) -> GenAUModel:  # noqa: ANN401 - fields of GenAUConfig
+def untrained(processor: GenAUProcessor, seed: int = 0, **settings: Any) -> GenAUModel:  # noqa: ANN401 - of GenAUConfig
     """Return nano on its pretrained base with nothing of ours trained: exactly the context-distance baseline."""
     backbone = NanoBackbone.from_base(weights.ensure_base())
-    backbone.initialise_projector(torch.Generator().manual_seed(0))
+    backbone.initialise_projector(torch.Generator().manual_seed(seed))
     sizes = {"decoder": {k: v for k, v in backbone.decoder.config.to_dict().items() if not k.startswith("_")}}
     fixed: dict[str, Any] = {"backbone_config": sizes, "base_fingerprint": weights.fingerprint()}
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return GenAUModel(GenAUConfig(**fixed, **processor.token_ids(), **settings), backbone)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from genau.images import Letterbox, Picture
 from genau.judgement import Judged, Reply, judge
 from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
-from genau.model.context import ContextMemory
+from genau.model.context import ContextMemory, PicturePatches
 from genau.model.modeling import GenAUModel, Seen
 from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query
 from genau.reading import ImageSource, read_picture
@@ -66,21 +66,22 @@ class Inspector:
         arguments.check_device(device)
         return cls(checkpoints.load(name), device)
 
+    @torch.inference_mode()
     def remember(self, references: ImageSource | Iterable[ImageSource]) -> ContextMemory:
         """Return the memory of good parts (pictures, or one folder of them), to be passed to `see` again and again.
 
         Raises:
             ImageError: a reference cannot be read; nothing is inspected against half of the references.
         """
-        memories = []
+        patches: list[PicturePatches] = []
         sources = iter(arguments.picture_sources(references))
         while chunk := list(islice(sources, PICTURES_AT_ONCE)):
             batch = self.processor.pictures([arguments.read_reference(source).rgb for source in chunk])
-            with torch.inference_mode():
-                memories.append(self.model.remember(*(batch[key].to(self.device) for key in batch)))
-        if not memories:
+            pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device)).pyramid
+            patches += self.model.patches(pyramid, batch["content_hw"].to(self.device))
+        if not patches:
             raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
-        return ContextMemory(torch.cat([m.patches for m in memories]), sum(m.pictures for m in memories))
+        return self.model.remember(patches)
 
     def see(
         self,
@@ -227,6 +228,7 @@ class Inspector:
         if threshold is not None:
             thresholds = replace(thresholds, image=check_threshold(threshold), method="set by the caller", data="")
         started = time.perf_counter()
+        product = product if self.model.config.reads_pictures else None  # the first stage never names it
         queries = [Query(product=product), *(Query(name, text, product) for name, text in types.items())]
         replies, memories = self.replies(images, queries)
         ask_ms = 1000 * (time.perf_counter() - started) / len(images)

@@ -115,9 +115,11 @@ def test_a_picture_alone_has_the_features_that_it_has_in_a_batch_of_other_sizes(
 
 def test_nano_compares_what_genau_itself_compares(tower: Tower, model: GenAUModel, textured: Draw) -> None:
     eyes, picture = tower("nano"), textured(70, 120)
-    pixels = LetterboxImageProcessor(128)([picture.rgb])["pixel_values"]
-    expected = model._patches(model.backbone.look(pixels).pyramid)[0]
-    assert torch.allclose(eyes.patches([picture]).features[0].permute(2, 0, 1), expected, atol=1e-6)
+    batch = LetterboxImageProcessor(128)([picture.rgb])
+    (expected,) = model.patches(model.backbone.look(batch["pixel_values"]).pyramid, batch["content_hw"])
+    found = eyes.patches([picture])
+    assert torch.allclose(found.features[0].permute(2, 0, 1), expected.features[0], atol=1e-6)  # its smallest patches
+    assert torch.equal(found.valid[0], expected.valid[0])
 
 
 @pytest.mark.parametrize(("name", "before"), [("clip", 1), ("dinov2", 1), ("registers", 4), ("siglip", 0)])

@@ -90,6 +90,7 @@ def toy_processor(processor: GenAUProcessor) -> GenAUProcessor:
 def toy(config: GenAUConfig, toy_processor: GenAUProcessor) -> GenAUModel:
     torch.manual_seed(0)
     config.text_weight = 0.5
+    config.context_scales = (((0, 1), 16, 1), ((1, 2), 32, 0))  # of three levels
     vocabulary = len(toy_processor.tokenizer) - 3
     backbone: Backbone = ToyBackbone(vocabulary)  # the type checker holds the toy against the protocol
     model: GenAUModel = GenAUModel(config, backbone).eval()
@@ -97,6 +98,7 @@ def toy(config: GenAUConfig, toy_processor: GenAUProcessor) -> GenAUModel:
         model.mask_head.gain.fill_(0.5)
         nn.init.normal_(model.mask_head.query.weight, std=0.3)
         nn.init.normal_(model.context_token.weight, std=0.3)
+        nn.init.normal_(model.mask_head.evidence.out.weight, std=0.3)
     return model
 
 
@@ -163,12 +165,12 @@ def test_a_toy_familys_cached_answer_equals_one_call_over_everything(
 
 
 def whole_picture(model: GenAUModel, processor: GenAUProcessor, rgb: NDArray[np.uint8]) -> Tensor:
-    """Return the visual tokens (1, N, D) as the decoder reads them, the context told by hand."""
+    """Return the visual tokens (1, N, D) as the decoder reads them."""
     batch = processor.pictures([rgb])
     sight = model.backbone.look(batch["pixel_values"])
     context = model.compare(sight.pyramid, batch["content_hw"], [None])
-    scalars = torch.stack([context.distance, context.self_distance, torch.zeros_like(context.distance)], 1)
-    told = F.adaptive_max_pool2d(scalars, (3, 5)).flatten(2).transpose(1, 2)
+    features, unprompted = model.project(sight.pyramid, context)
+    told = model._told(features, context, unprompted, model.valid_cells(batch["content_hw"], features[0]), (3, 5))
     words: Tensor = sight.visual_tokens + told @ model.context_token.weight.T
     return words
 

@@ -1,6 +1,8 @@
 """The equalities that the whole design rests on, on a tiny nano."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from genau.errors import CheckpointError
 from genau.model.configuration import GenAUConfig
+from genau.model.context import Context, context_patches
 from genau.model.fusion import read_out
 from genau.model.modeling import Answer, GenAUModel, Seen
 from genau.processor import GenAUProcessor
@@ -86,10 +89,9 @@ def test_the_cached_answer_equals_one_pass_over_the_whole_sequence(
     questions = processor.questions([Query("dent")])
     ids = torch.cat([processor.instruction_ids(), processor.picture_ids()[None], questions["query_ids"]], 1)
     words = model.seg_tokens.place(model.backbone.embed(ids), ids)
-    from genau.model.mask_head import context_scalars
-
-    told = torch.nn.functional.adaptive_max_pool2d(context_scalars(seen.context), sight.token_grid)
-    visual = sight.visual_tokens + model.context_token(told.flatten(2).transpose(1, 2))
+    told = model._told(seen.features, seen.context, seen.unprompted, seen.valid, sight.token_grid)
+    assert told.abs().max() > 0.1
+    visual = sight.visual_tokens + model.context_token(told)
     words = words.masked_scatter((ids == model.config.image_token_id)[..., None], visual)
     hidden, _ = model.backbone.read(words, torch.ones_like(ids, dtype=torch.bool), None)
     assert torch.allclose(hidden[:, -questions["query_ids"].shape[1] :], cached.hidden, atol=TOLERANCE)
@@ -103,6 +105,8 @@ def test_an_untrained_model_ranks_exactly_as_the_context_distance(
     seen = see(model, processor, pictures)
     answer = ask(model, processor, seen, [Query()] * 8, list(range(8)))
     up = torch.nn.functional.interpolate(seen.context.distance[:, None], (32, 32), mode="bilinear")[:, 0]
+    expected = model.config.distance_gain_init * (up - model.config.distance_offset_init)
+    assert torch.allclose(answer.margin, expected, atol=1e-5)
     distance = read_out(up, seen.valid, model.config.readout_fractions)
     assert answer.map_score.argsort().tolist() == distance.argsort().tolist()
     assert answer.map_score.std() > 0
@@ -114,7 +118,7 @@ def test_references_change_the_context_of_their_picture_only(
 ) -> None:
     model = trained_looking
     good = processor.pictures([picture(7), picture(8)])
-    memory = model.remember(good["pixel_values"], good["content_hw"])
+    memory = model.remember(model.patches(model.backbone.look(good["pixel_values"]).pyramid, good["content_hw"]))
     assert memory.pictures == 2
     batch = processor.pictures([picture(1), picture(2)])
     pyramid = model.backbone.look(batch["pixel_values"]).pyramid
@@ -122,7 +126,169 @@ def test_references_change_the_context_of_their_picture_only(
     plain = model.compare(pyramid, batch["content_hw"], [None, None])
     assert not torch.allclose(mixed.distance[0], plain.distance[0], atol=TOLERANCE)
     assert torch.allclose(mixed.distance[1], plain.distance[1], atol=TOLERANCE)
-    assert torch.allclose(mixed.self_distance, plain.self_distance, atol=TOLERANCE)
+    assert torch.allclose(mixed.own_distance, plain.own_distance, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_a_model_without_context_answers_the_same_with_and_without_references(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    model.mask_head.log_distance_gain.zero_()  # gain and offset differ between kinds, which is no knowledge of parts
+    inputs = processor([picture(1)], [Query()])
+    good = processor.pictures([picture(7)])
+    memory = model.remember(model.patches(model.backbone.look(good["pixel_values"]).pyramid, good["content_hw"]))
+    answers = {}
+    for with_context in (True, False):
+        model.mask_head.with_context = with_context
+        answers[with_context] = [model(**inputs, references=[known]) for known in (memory, None)]
+    assert not close(answers[True][0], 0, answers[True][1], 0)
+    assert close(answers[False][0], 0, answers[False][1], 0)
+
+
+@torch.no_grad()
+def test_patches_are_cut_at_every_scale_and_know_where_the_picture_ends(
+    model: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    batch = processor.pictures([picture(1, 90, 140), picture(2, 140, 60)])  # 82 x 128 and 128 x 55 on the canvas
+    pyramid = model.backbone.look(batch["pixel_values"]).pyramid
+    lying, standing = model.patches(pyramid, batch["content_hw"])
+    channels = [sum(model.backbone.level_channels[level] for level in scale.levels) for scale in model.scales]
+    assert [tuple(part.shape) for part in lying.features] == [(channels[0], 8, 8), (channels[1], 4, 4)]
+    for scale, (rows, columns) in enumerate([(5, 3), (3, 2)]):  # whose centres lie on the picture
+        assert torch.equal(
+            lying.valid[scale], (torch.arange(len(lying.valid[scale])) < rows)[:, None].expand_as(lying.valid[scale])
+        )
+        assert torch.equal(
+            standing.valid[scale], (torch.arange(len(standing.valid[scale])) < columns).expand_as(standing.valid[scale])
+        )
+    levels = [pyramid[level] for level in model.scales[1].levels]
+    assert torch.equal(standing.features[1], context_patches(levels, (4, 4))[1])
+
+
+# What the decoder is told
+
+
+@torch.no_grad()
+def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_looking: GenAUModel) -> None:
+    model, (height, width), (rows, columns) = trained_looking, (6, 10), (3, 5)
+    head, size = model.mask_head, model.config.head_width
+    generator = torch.Generator().manual_seed(0)
+    features = tuple(
+        torch.nn.functional.normalize(torch.randn(2, size, *grid, generator=generator), dim=1)
+        for grid in ((height, width), (3, 5))
+    )
+    unprompted = 4 * torch.randn(2, height, width, generator=generator)
+    valid = torch.ones(2, height, width, dtype=torch.bool)
+    valid[1, :, 7:] = False
+    context = Context(
+        torch.rand(
+            2, 8, height, columns, generator=generator
+        ),  # two of its cells lie in a token's, one above the other
+        torch.zeros(2, 3, height, columns),
+        torch.tensor([False, True]),
+        torch.ones(2, height, columns, dtype=torch.bool),
+    )
+    told = model._told(features, context, unprompted, valid, (rows, columns))
+    prior = head.query_prior / head.query_prior.norm(dim=1, keepdim=True)
+    coarse = torch.einsum("bwyx,w->byx", features[1], prior[0] - prior[1])
+    cosine = torch.einsum("bwyx,w->byx", features[0], prior[0] - prior[1])
+    cosine += torch.nn.functional.interpolate(coarse[:, None], (height, width), mode="bilinear")[:, 0]
+    margin = 0.5 * 10 * cosine / 2 + unprompted
+    assert told.shape == (2, rows * columns, 2 + 9 + size)
+    for b in range(2):
+        for row in range(rows):
+            for column in range(columns):
+                cells = [(y, x) for y in (2 * row, 2 * row + 1) for x in (2 * column, 2 * column + 1)]
+                shown = [float(margin[b, y, x]) / 4 if valid[b, y, x] else -5.0 for y, x in cells]
+                weights = [math.exp(value) / sum(math.exp(other) for other in shown) for value in shown]
+                looks = torch.zeros(size)
+                for weight, (y, x) in zip(weights, cells, strict=True):
+                    looks += weight * features[0][b, :, y, x]
+                scalars = [float(context.scalars[b, k, 2 * row : 2 * row + 2, column].max()) / 0.1 for k in range(8)]
+                expected = [max(shown), sum(shown) / 4, *scalars, float(b), *(math.sqrt(size) * looks).tolist()]
+                assert told[b, row * columns + column].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+# Questions that are read without a picture
+
+
+@torch.no_grad()
+def test_questions_without_a_picture_are_read_after_the_instruction_alone(
+    trained_looking: GenAUModel, processor: GenAUProcessor
+) -> None:
+    model = trained_looking
+    queries = [Query(), Query("scratch"), Query("a very long name of a type", "and its description")]
+    questions = processor.questions(queries)
+    instruction = model.read_instruction(processor.instruction_ids())
+    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    assert states.shape == (3, 2, model.backbone.hidden_size)
+    for row, query in enumerate(queries):
+        ids = torch.cat([processor.instruction_ids(), processor.questions([query])["query_ids"]], 1)
+        words = model.seg_tokens.place(model.backbone.embed(ids), ids)
+        hidden, _ = model.backbone.read(words, torch.ones_like(ids, dtype=torch.bool), None)
+        for word, token in enumerate((model.config.seg_defect_token_id, model.config.seg_normal_token_id)):
+            at = ids[0].tolist().index(token)
+            assert torch.allclose(states[row, word], hidden[0, at], atol=TOLERANCE)
+    assert not torch.allclose(states[0], states[1], atol=0.01)
+
+
+@torch.no_grad()
+def test_queries_that_know_nothing_of_the_pictures_are_drawn_and_scored_as_the_prior_of_an_answer(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    model.mask_head.query.weight.zero_()  # the decoder says nothing
+    seen = see(model, processor, [picture(1, spot=True), picture(2, 140, 60)])
+    index = torch.tensor([1, 0, 1])
+    asked = ask(model, processor, seen, [Query(), Query("dent"), Query("dent")], index.tolist())
+    queries = model.mask_head.query_prior.expand(3, -1, -1)
+    margin, score = model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)
+    assert torch.allclose(margin, asked.margin, atol=TOLERANCE)
+    assert torch.allclose(score, asked.map_score, atol=TOLERANCE)
+    assert torch.allclose(score, read_out(margin, seen.valid[index], model.config.readout_fractions).sigmoid())
+
+
+@torch.no_grad()
+def test_a_model_of_the_first_stage_answers_as_it_was_trained_from_the_words_of_the_question_alone(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    pictures, queries, index = (
+        [picture(1, spot=True), picture(2, 140, 60)],
+        [Query("dent"), Query(), Query("dent")],
+        [0, 1, 1],
+    )
+    asked = {}
+    for reads in (True, False):
+        model.config.reads_pictures = reads
+        seen = see(model, processor, pictures)
+        asked[reads] = ask(model, processor, seen, queries, index)
+    questions = processor.questions(queries)
+    instruction = model.read_instruction(processor.instruction_ids())
+    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    worded = model.mask_head.queries(states)
+    margin, score = model.draw_unread(seen.features, seen.unprompted, seen.valid, worded, torch.tensor(index))
+    assert torch.allclose(asked[False].margin, margin, atol=TOLERANCE)
+    assert torch.allclose(asked[False].map_score, score, atol=TOLERANCE)
+    assert torch.allclose(asked[False].hidden[0], asked[False].hidden[2], atol=TOLERANCE)  # whatever the picture is
+    assert not torch.allclose(asked[True].hidden[0], asked[True].hidden[2], atol=10 * TOLERANCE)
+    assert not torch.allclose(asked[True].margin, margin, atol=10 * TOLERANCE)
+
+
+@torch.no_grad()
+def test_the_words_of_a_question_that_saw_no_picture_still_change_the_map(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    seen = see(model, processor, [picture(1, spot=True)])
+    questions = processor.questions([Query("scratch"), Query("dent"), Query("scratch")])
+    instruction = model.read_instruction(processor.instruction_ids())
+    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    queries, index = model.mask_head.queries(states), torch.zeros(3, dtype=torch.long)
+    margin, _ = model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)
+    assert torch.allclose(margin[0], margin[2], atol=TOLERANCE)
+    assert not torch.allclose(margin[0], margin[1], atol=10 * TOLERANCE)
 
 
 def test_too_few_placeholders_are_refused(model: GenAUModel, processor: GenAUProcessor, picture: Draw) -> None:
@@ -149,3 +315,14 @@ def test_an_unknown_backbone_is_refused_with_a_suggestion() -> None:
 def test_equal_verdict_words_are_refused() -> None:
     with pytest.raises(CheckpointError, match="first tokens differ"):
         GenAUConfig(normal_word_id=7, defect_word_id=7)
+
+
+def test_a_canvas_that_a_scale_does_not_divide_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"image_size=144 is not a multiple of the context's stride 32\. Use 128"):
+        GenAUConfig(image_size=144)
+
+
+def test_the_scales_survive_a_file_that_has_lists_only(tmp_path: Path) -> None:
+    scales = (((1, 2), 16, 2), ((3,), 64, 0))
+    GenAUConfig(context_scales=scales).save_pretrained(tmp_path)
+    assert GenAUConfig.from_pretrained(tmp_path).context_scales == scales

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genau.processor import IGNORED_LABEL
-from genau.training.losses import LossTerm, dice, empty_top, focal, image, language, segmentation, weigh
+from genau.training.losses import LossTerm, dice, empty_top, focal, image, language, region_types, segmentation, weigh
 
 ALL = torch.ones(1, 2, 3, dtype=torch.bool)
 
@@ -164,6 +164,39 @@ def test_without_any_label_the_language_loss_is_zero_and_has_a_gradient() -> Non
     assert (logits.grad == 0).all()
 
 
+def test_the_loss_of_region_types_is_over_the_types_that_may_be_meant() -> None:
+    logits = torch.tensor([[1.0, 0.0, 50.0, 2.0], [0.5, 3.0, -1.0, 0.0]])
+    allowed = torch.tensor([[True, True, False, True], [True, True, True, True]])  # the third lies there too
+    term = region_types(logits, torch.tensor([0, 2]), allowed)
+    one = -math.log(math.exp(1) / (math.exp(1) + 1 + math.exp(2)))
+    other = -math.log(math.exp(-1) / sum(math.exp(z) for z in (0.5, 3.0, -1.0, 0.0)))
+    assert term.count == 2
+    assert term.total.item() == pytest.approx(one + other, rel=1e-5)
+
+
+def test_a_rival_that_is_ruled_out_gets_no_gradient_and_the_others_do() -> None:
+    logits = torch.tensor([[1.0, 0.0, 50.0]], requires_grad=True)
+    region_types(logits, torch.tensor([0]), torch.tensor([[True, True, False]])).total.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 2] == 0
+    assert logits.grad[0, 0] < 0 < logits.grad[0, 1]
+
+
+def test_a_region_without_any_rival_costs_nothing() -> None:
+    term = region_types(torch.tensor([[1.0, 9.0]]), torch.tensor([0]), torch.tensor([[True, False]]))
+    assert (term.total.item(), term.count) == (0, 1)
+
+
+def test_without_regions_the_loss_of_types_is_zero_and_has_a_gradient() -> None:
+    weight = torch.ones(2, 3, requires_grad=True)
+    logits = torch.zeros(0, 2) @ weight
+    term = region_types(logits, torch.zeros(0, dtype=torch.long), torch.zeros(0, 3, dtype=torch.bool))
+    assert (term.count, term.mean.item()) == (0, 0)
+    term.mean.backward()
+    assert weight.grad is not None
+    assert (weight.grad == 0).all()
+
+
 def test_the_image_loss_by_hand_and_finite_at_the_ends() -> None:
     term = image(torch.tensor([0.25, 0.5]), torch.tensor([True, False]))
     assert term.count == 2
@@ -177,7 +210,9 @@ def test_the_whole_is_language_plus_lambda_times_segmentation_plus_the_weighted_
         "focal": LossTerm(torch.tensor(1.0), 4),
         "dice_defect": LossTerm(torch.tensor(5.0), 0),
         "empty": LossTerm(torch.tensor(3.0), 2),
+        "type": LossTerm(torch.tensor(9.0), 4),
         "image": LossTerm(torch.tensor(8.0), 2),
+        "typed_image": LossTerm(torch.tensor(3.0), 1),
     }
     assert weigh(parts, 0.0, 0.0).item() == pytest.approx(2.0)
-    assert weigh(parts, 2.0, 0.5).item() == pytest.approx(2 + 2 * (0.25 + 5 + 1.5) + 0.5 * 4)
+    assert weigh(parts, 2.0, 0.5).item() == pytest.approx(2 + 2 * (0.25 + 5 + 1.5 + 2.25) + 0.5 * (4 + 3))

@@ -1,61 +1,55 @@
 """Joint training end to end on a handful of pictures, with tiny real parts."""
 
-from collections.abc import Callable
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
+from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
+from genau.datasets.synthetic import DEFECT_TYPES
 from genau.inspector import Inspector
+from genau.model.backbones import Memory
 from genau.model.configuration import GenAUConfig
+from genau.model.context import Context
+from genau.model.mask_head import pooled
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
+from genau.prompts import Query
 from genau.results import Verdict
+from genau.training import batches
 from genau.training.batches import BatchMaker
 from genau.training.examples import Example
 from genau.training.features import EncodedExamples
-from genau.training.run import LORA_TARGETS, freeze, training_arguments
+from genau.training.losses import image, segmentation
+from genau.training.run import LORA_TARGETS, freeze, keep_frozen_in_bf16, training_arguments
 from genau.training.settings import TrainSettings
-from genau.training.trainer import JointTrainer, loss_terms
+from genau.training.trainer import SCALAR_RATE, JointTrainer, loss_terms
 
-Draw = Callable[..., NDArray[np.uint8]]
+TYPES = tuple(sorted(DEFECT_TYPES))
 
 
 def settings(**changes: Any) -> TrainSettings:
     values: dict[str, Any] = {"stage": "joint", "steps": 4, "batch_size": 4, "learning_rate": 1e-2, "lora_dropout": 0.0}
-    values |= {"decoder_learning_rate": 1e-2, "bf16_decoder": False, "log_every": 1, "save_every": 3, "analysis": 0.0}
+    values |= {
+        "decoder_learning_rate": 1e-2,
+        "head_learning_rate": 1e-2,
+        "bf16": False,
+        "log_every": 1,
+        "save_every": 3,
+        "analysis": 0.0,
+    }
     return TrainSettings(**(values | changes))
 
 
-@pytest.fixture
-def examples(picture: Draw) -> list[Example]:
-    """Two scratches (thin and bright), two stains (dark squares), and the four pictures without them."""
-    made = []
-    for seed in range(4):
-        good = picture(seed, 90, 140)
-        bad, mask = good.copy(), np.zeros((90, 140), np.bool_)
-        box = (slice(20, 26), slice(30, 110)) if seed % 2 else (slice(50, 75), slice(90 - 10 * seed, 120 - 10 * seed))
-        mask[box] = True
-        bad[box] = (250, 250, 60) if seed % 2 else (20, 10, 90)
-        kind = "scratch" if seed % 2 else "stain"
-        made += [Example(bad, {kind: mask}, "plate", {kind: "a mark"}), Example(good, {}, "plate", {})]
-    return made
-
-
-@pytest.fixture
-def learner(config: GenAUConfig) -> GenAUModel:
-    set_seed(0)
-    model = GenAUModel(config)
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules=LORA_TARGETS)
-    model.backbone.decoder = get_peft_model(model.backbone.decoder, lora)
-    return model
+def maker(processor: GenAUProcessor, options: TrainSettings) -> BatchMaker:
+    words: Literal["questions", "nothing"] = "questions" if options.words else "nothing"
+    return BatchMaker(processor, "pictures" if options.stage == "joint" else words, options.analysis, TYPES)
 
 
 def trainer(
@@ -63,22 +57,28 @@ def trainer(
 ) -> JointTrainer:
     set_seed(options.seed)
     freeze(model, options)
-    joint = options.stage == "joint"
     return JointTrainer(
         options,
         processor,
         EncodedExamples(examples, model, processor, folder / "features"),
         model=model,
         args=training_arguments(options, folder),
-        data_collator=BatchMaker(processor, joint, options.analysis),
+        data_collator=maker(processor, options),
     )
+
+
+def with_lora(model: GenAUModel) -> GenAUModel:
+    model.backbone.decoder = get_peft_model(model.backbone.decoder, LoraConfig(r=4, target_modules=LORA_TARGETS))
+    return model
 
 
 def test_overfitting_a_handful_finds_the_defects_and_leaves_good_parts_calm(
     model: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
 ) -> None:
     model.mask_head.gain.data.fill_(1.0)  # a head start: the first hundred steps only let it grow
-    options = settings(steps=200, batch_size=8, log_every=20, save_every=1000, learning_rate=5e-3)
+    options = settings(
+        steps=150, batch_size=8, log_every=20, save_every=1000, learning_rate=5e-3, head_learning_rate=3e-3
+    )
     run = trainer(model, processor, examples, tmp_path, options)
     for parameter in model.backbone.decoder.parameters():  # two random layers have nothing that LoRA could adapt
         parameter.requires_grad = True
@@ -100,34 +100,52 @@ def test_overfitting_a_handful_finds_the_defects_and_leaves_good_parts_calm(
         assert overlap > 0.3  # a cell of the tiny model's finest grid is 4.4 pixels wide
 
 
-@pytest.mark.parametrize("stage", ["head", "joint"])
+STAGES = pytest.mark.parametrize(
+    "stage",
+    [{"stage": "joint"}, {"stage": "head"}, {"stage": "head", "words": False}],
+    ids=["joint", "words", "static"],
+)
+
+
+@STAGES
 def test_one_batch_of_eight_and_four_of_two_give_the_same_gradient(
-    stage: str, learner: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+    stage: dict[str, Any],
+    trained_looking: GenAUModel,
+    processor: GenAUProcessor,
+    examples: list[Example],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learner.mask_head.gain.data.fill_(0.3)
-    gradients = []
+    monkeypatch.setattr(batches, "wordings", lambda types, rng: [Query(name) for name in types])  # drawn once per batch
+    model = with_lora(trained_looking)
+    gradients, parts = [], []
     for accumulation in (1, 4):
-        options = settings(stage=stage, accumulation=accumulation, batch_size=8 // accumulation)
-        run = trainer(learner, processor, examples, tmp_path, options)
-        learner.zero_grad()
-        learner.train()
-        whole = [run.examples[k] for k in range(8)]
-        maker = BatchMaker(processor, stage == "joint", 0.5)
-        size = options.batch_size
-        batches = [maker(whole[start : start + size]) for start in range(0, 8, size)]
-        run.get_batch_samples(iter(batches), accumulation, torch.device("cpu"))
-        for batch in batches:
-            run.compute_loss(learner, batch).backward()
-        gradients.append({n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None})
+        options = settings(**stage, accumulation=accumulation, batch_size=8 // accumulation, analysis=0.5)
+        run = trainer(model, processor, examples, tmp_path, options)
+        model.zero_grad()
+        model.train()
+        whole, size = [run.examples[k] for k in range(8)], options.batch_size
+        pieces = [maker(processor, options)(whole[start : start + size]) for start in range(0, 8, size)]
+        run.get_batch_samples(iter(pieces), accumulation, torch.device("cpu"))
+        for batch in pieces:
+            run.compute_loss(model, batch).backward()
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        parts.append({name: sum(values) for name, values in run._parts.items()})
     one, four = gradients
     assert one.keys() == four.keys()
     for name, gradient in one.items():
         assert torch.allclose(gradient, four[name], atol=1e-5, rtol=1e-3), name
     assert any(gradient.abs().max() > 1e-4 for gradient in one.values())
+    assert parts[0] == pytest.approx(parts[1], rel=1e-4)
+    expected = {"focal", "dice_defect", "empty", "dice_normal", "image", "typed_image"}
+    expected |= {"language"} if stage["stage"] == "joint" else {"type"} if len(stage) == 1 else set()
+    assert parts[0].keys() == expected
+    assert all(value > 0 or (name == "typed_image" and "words" in stage) for name, value in parts[0].items())
 
 
+@pytest.mark.parametrize("stage", ["head", "joint"])
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    config: GenAUConfig, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+    stage: str, config: GenAUConfig, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
 ) -> None:
     ends: list[dict[str, torch.Tensor]] = []
     for name in ("whole", "broken"):
@@ -135,7 +153,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
         model = GenAUModel(config)
         model.backbone.decoder = get_peft_model(model.backbone.decoder, LoraConfig(r=4, target_modules=LORA_TARGETS))
         folder = tmp_path / name
-        options = settings(steps=6, save_every=3)
+        options = settings(stage=stage, steps=6, save_every=3)
         run = trainer(model, processor, examples, folder, options)
         if name == "broken":
             run.add_callback(_StopAt(3))
@@ -179,13 +197,199 @@ def test_the_encoder_keeps_its_batch_statistics_while_training(
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
+@pytest.mark.parametrize("words", [True, False])
 def test_a_head_stage_trains_the_head_and_nothing_else(
-    learner: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+    words: bool, learner: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
 ) -> None:
-    run = trainer(learner, processor, examples, tmp_path, settings(stage="head"))
+    before = {key: value.clone() for key, value in learner.state_dict().items()}
+    run = trainer(learner, processor, examples, tmp_path, settings(stage="head", words=words))
     trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
     assert trained
     assert all(name.startswith("mask_head.") for name in trained)
-    batch = BatchMaker(processor, False, 0.0)([run.examples[0], run.examples[1]])
-    terms = loss_terms(learner, batch, processor)
-    assert "language" not in terms
+    run.train()
+    changed = {key for key, value in learner.state_dict().items() if not torch.equal(value, before[key])}
+    assert {"mask_head.gain", "mask_head.evidence.out.weight", "mask_head.level_in.0.into.weight"} <= changed
+    assert ("mask_head.query.weight" in changed) == words
+    assert all(name.startswith("mask_head.") for name in changed)
+    assert {"loss_language", "loss_type"} & set(run.state.log_history[0]) == ({"loss_type"} if words else set())
+
+
+def test_without_words_the_decoder_sleeps_and_with_them_it_reads_each_wording_once(
+    learner: GenAUModel,
+    processor: GenAUProcessor,
+    examples: list[Example],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    wake = learner.backbone.read
+
+    def count(embeddings: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        read.append(len(embeddings))
+        found: tuple[Tensor, Memory] = wake(embeddings, mask, memory)
+        return found
+
+    monkeypatch.setattr(learner.backbone, "read", count)
+    static = trainer(learner, processor, examples, tmp_path, settings(stage="head", words=False))
+    rows = [static.examples[k] for k in range(4)]
+    loss_terms(learner, maker(processor, static.settings)(rows), processor, static.reader)
+    assert not read
+    run = trainer(learner, processor, examples, tmp_path, settings(stage="head"))
+    batch = maker(processor, run.settings)(rows)
+    loss_terms(learner, batch, processor, run.reader)
+    first = sum(read)
+    assert first > len(TYPES)
+    loss_terms(learner, batch, processor, run.reader)
+    assert sum(read) == first
+
+
+@torch.no_grad()
+def test_what_is_read_without_pictures_is_drawn_by_its_words_or_by_the_prior_alone(
+    trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model, options = trained_looking, settings(stage="head")
+    run = trainer(model, processor, examples, tmp_path, options)
+    batch = maker(processor, options)([run.examples[k] for k in range(8)])
+    terms = loss_terms(model, batch, processor, run.reader)
+    index, general = batch["image_index"], batch["general"]
+    assert 0 < batch["unworded"].sum() < general.sum()
+    instruction = model.read_instruction(processor.instruction_ids())
+    states = model.read_questions(instruction, batch["query_ids"], batch["query_mask"])
+    states[batch["unworded"]] = 1.0  # a constant is normalised to nothing: the prior alone
+    features, unprompted = model.project(batch["pyramid"], context_of(model, batch))
+    valid = model.valid_cells(batch["content_hw"], batch["pyramid"][0])
+    margin, score = model.draw_unread(features, unprompted, valid, model.mask_head.queries(states), index)
+    expected = segmentation(margin, batch["targets"], valid[index])
+    expected["image"] = image(score[general], batch["defective"][general])
+    expected["typed_image"] = image(score[~general], batch["defective"][~general])
+    types = model.mask_head.queries(model.read_questions(instruction, batch["type_ids"], batch["type_mask"]))
+    total = 0.0
+    for region, at, wanted, rivals in zip(
+        batch["regions"], batch["region_image"], batch["region_type"], batch["region_rivals"], strict=True
+    ):
+        mean = pooled(tuple(level[at : at + 1] for level in features), region[None].float(), torch.tensor([0]))[0]
+        unit = torch.nn.functional.normalize(types, dim=-1)
+        logits = [float(model.mask_head.scale * (mean @ defect - mean @ normal)) for defect, normal in unit]
+        rest = [math.exp(logit) for logit, rival in zip(logits, rivals, strict=True) if rival]
+        total += math.log(sum(rest)) - logits[int(wanted)]
+    assert terms["type"].count == 4
+    assert terms["type"].total.item() == pytest.approx(total, rel=1e-3)
+    assert terms.keys() - {"type"} == expected.keys()
+    for name, term in expected.items():
+        assert terms[name].count == term.count, name
+        assert terms[name].total.item() == pytest.approx(term.total.item(), rel=1e-3), name
+
+
+def context_of(model: GenAUModel, batch: dict[str, Any]) -> Context:
+    valid = model.valid_cells(batch["content_hw"], batch["scalars"])
+    return Context(batch["scalars"], batch["residual"], batch["from_references"], valid)
+
+
+@STAGES
+@pytest.mark.parametrize("kind", ["good", "bad"])
+def test_a_batch_of_only_good_or_only_bad_parts_has_finite_terms_and_gradients(
+    stage: dict[str, Any],
+    kind: str,
+    trained_looking: GenAUModel,
+    processor: GenAUProcessor,
+    examples: list[Example],
+    tmp_path: Path,
+) -> None:
+    model = with_lora(trained_looking)
+    options = settings(**stage)
+    run = trainer(model, processor, examples, tmp_path, options)
+    batch = maker(processor, options)([run.examples[k] for k in range(8) if bool(k % 2) == (kind == "good")])
+    assert batch["targets"].any() == (kind == "bad")
+    run.get_batch_samples(iter([batch]), 1, torch.device("cpu"))
+    loss = run.compute_loss(model, batch)
+    loss.backward()
+    assert loss.isfinite()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert max(gradient.abs().max() for gradient in gradients) > 0
+    if "type" in run._parts:
+        assert (run._parts["type"] == [0.0]) == (kind == "good")
+
+
+@torch.no_grad()
+def test_questions_of_different_lengths_are_read_apart_and_the_loss_does_not_notice(
+    trained_looking: GenAUModel,
+    processor: GenAUProcessor,
+    examples: list[Example],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = settings(analysis=0.5)
+    run = trainer(trained_looking, processor, examples, tmp_path, options)
+    batch = maker(processor, options)([run.examples[k] for k in range(8)])
+    lengths = batch["query_mask"].sum(1)
+    shortest, middle, longest = (int(found) for found in (lengths.min(), lengths.median(), lengths.max()))
+    assert shortest < middle < longest
+    terms = []
+    for bounds in ((0, longest), (0, middle, longest), (0, 1, shortest, middle - 1, middle, 10_000)):
+        monkeypatch.setattr("genau.training.trainer.LENGTHS", bounds)
+        terms.append(loss_terms(trained_looking, batch, processor, run.reader))
+    for name, term in terms[0].items():
+        for other in terms[1:]:
+            assert term.count == other[name].count, name
+            assert term.total.item() == pytest.approx(other[name].total.item(), rel=1e-3), name
+
+
+def test_every_trained_tensor_has_one_rate_the_heads_few_scalars_the_largest(
+    learner: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    options = settings(learning_rate=1e-4, head_learning_rate=2e-4, decoder_learning_rate=3e-4)
+    groups = trainer(learner, processor, examples, tmp_path, options).create_optimizer().param_groups
+    names = {id(parameter): name for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    rates = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]
+    }
+    assert len(rates) == sum(len(group["params"]) for group in groups) == len(names)
+    for name in ("gain", "log_tau", "log_distance_gain", "distance_offset"):
+        assert rates[f"mask_head.{name}"] == (pytest.approx(2e-4 * SCALAR_RATE), 0)
+    assert rates["mask_head.query.weight"] == (2e-4, 0.01)
+    assert rates["mask_head.level_in.0.into.bias"] == (2e-4, 0)
+    assert rates["context_token.weight"] == rates["seg_tokens.embeddings"] == (1e-4, 0.01)
+    assert {rate for name, (rate, _) in rates.items() if "lora_" in name} == {3e-4}
+
+
+@pytest.mark.parametrize("stage", ["head", "joint"])
+def test_in_bf16_the_loss_stays_close_and_its_gradients_are_in_fp32(
+    stage: str, trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model = with_lora(trained_looking)
+    run = trainer(model, processor, examples, tmp_path, settings(stage=stage))
+    batch = maker(processor, run.settings)([run.examples[k] for k in range(8)])
+    run.get_batch_samples(iter([batch]), 1, torch.device("cpu"))
+    with torch.no_grad():
+        exact = run.compute_loss(model, batch)
+    model.mask_head.bf16 = model.backbone.bf16_decoder = True
+    if stage == "joint":
+        keep_frozen_in_bf16(model)
+        layer = model.backbone.decoder.base_model.model.layers[0].self_attn.q_proj
+        assert layer.base_layer.weight.dtype is torch.bfloat16
+    assert all(parameter.dtype is torch.float32 for parameter in model.parameters() if parameter.requires_grad)
+    rough = run.compute_loss(model, batch)
+    assert rough.dtype is torch.float32
+    assert rough.item() == pytest.approx(exact.item(), rel=0.02)
+    rough.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            assert parameter.grad.dtype is torch.float32, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_a_head_stage_with_words_learns_which_type_a_region_shows(
+    learner: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        learner.mask_head.gain.fill_(1.0)
+        for name, parameter in learner.backbone.decoder.named_parameters():
+            if "proj" in name:
+                parameter.mul_(10)  # a random decoder hardly tells words apart
+    options = settings(stage="head", steps=40, batch_size=8, log_every=10, save_every=1000, head_learning_rate=1e-2)
+    run = trainer(learner, processor, examples, tmp_path, options)
+    run.train()
+    losses = [row["loss_type"] for row in run.state.log_history if "loss_type" in row]
+    assert losses[0] > 0.8 * math.log(len(TYPES))
+    assert losses[-1] < 0.6 * losses[0]

@@ -36,7 +36,7 @@ class SelfSimilarity:
 
     tower: VisionTower
     neighbours: int = GenAUConfig.context_neighbours  # k
-    exclusion: int = GenAUConfig.context_exclusion  # cells around a patch that are not compared with it
+    exclusion: int = GenAUConfig.context_scales[0][2]  # cells around a patch that are not compared with it
     name: str = "self-similarity"
     trained_products: Sequence[str] = ()
     trained_data: Sequence[str] = ()

@@ -96,11 +96,12 @@ class VisionTower:
 
         scaling = LetterboxImageProcessor(size)
         encoder = encoder.to(device).eval()
-        side = size // GenAUConfig.context_stride
+        chosen, stride, _ = GenAUConfig.context_scales[0]
+        side = size // stride
 
         def encode(pixels: Tensor) -> Tensor:
             stages = encoder(pixels)
-            levels = [stages[LEVEL_STAGES[level]] for level in GenAUConfig.context_levels]
+            levels = [stages[LEVEL_STAGES[level]] for level in chosen]
             return context_patches(levels, (side, side)).permute(0, 2, 3, 1)
 
         def normalise(canvases: NDArray[np.uint8]) -> Tensor:

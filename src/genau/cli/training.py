@@ -1,6 +1,7 @@
 """`genau train`."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -16,19 +17,31 @@ def train(
     output: Output = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Replace a setting: steps=100.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Two steps on a few examples, nothing kept: is everything there?")
+    ] = False,
 ) -> None:
     """Train a model jointly on language and segmentation, and save it in both checkpoint forms."""
     from genau.training.settings import read_values
 
     values, folder = read_values(config, change or []), output or Path("runs") / config.stem
     if "trains" in values:
+        if dry_run:
+            raise UsageError(f"{config} trains a baseline, which has no --dry-run. Use --set steps=2 -o SCRATCH.")
         typer.echo(_train_rival(values, str(config), folder, resume=resume))
         return
 
     from genau.training.run import run
     from genau.training.settings import TrainSettings, parse_settings
 
-    typer.echo(run(parse_settings(values, str(config), TrainSettings), folder, resume=resume))
+    settings = parse_settings(values, str(config), TrainSettings)
+    if not dry_run:
+        typer.echo(run(settings, folder, resume=resume))
+        return
+    with TemporaryDirectory() as scratch:
+        few = {"steps": 2, "examples": settings.batch_size, "cache": Path(scratch) / "features", "log_every": 1}
+        run(settings.model_copy(update=few), Path(scratch) / "run")
+    typer.echo(f"{config}: the dry run went through. Without --dry-run it trains {settings.steps} steps to {folder}.")
 
 
 def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: bool) -> Path:

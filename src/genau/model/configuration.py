@@ -32,14 +32,16 @@ class GenAUConfig(PreTrainedConfig):
     defect_word_id: int = -1
 
     # Context memory: the rest of the same picture, or good parts
-    context_levels: tuple[int, ...] = (1, 2)  # indices of the pyramid levels whose features are compared
-    context_stride: int = 16  # pixels of the canvas
-    context_exclusion: int = 2  # cells around a patch that are not its context
+    # Sizes of patches as (pyramid levels, stride in canvas pixels, cells around a patch that are not its context):
+    # small ones find fine prints and scratches, large ones broad defects.
+    context_scales: tuple[tuple[tuple[int, ...], int, int], ...] = (((1, 2), 16, 2), ((1, 2, 3), 32, 1))
     context_temperature: float = 0.02  # of the soft minimum, in cosine distance
     context_neighbours: int = 5  # how many equally near patches count as distance zero offset
 
     # Mask head
     head_width: int = 64
+    normal_query: bool = True  # whether [SEG_normal] counters [SEG_defect]; off in an ablation
+    context: bool = True  # whether distances and residuals are used; off in an ablation
     tau_init: float = 10.0  # temperature of the cosines; 100 with a random projector saturates the softmax
     tau_max: float = 100.0
     distance_gain_init: float = 16.0  # a of the map equation
@@ -51,6 +53,8 @@ class GenAUConfig(PreTrainedConfig):
     readout_offset: float = 0.0  # margin at which s_map is 0.5
     text_weight: float = 0.0  # w; chosen on held-out products
 
+    reads_pictures: bool = True  # whether the decoder reads the picture, or (after the first stage) the question only
+
     # What the shipped weights know (empty: untrained)
     trained_types: tuple[str, ...] = ()
     trained_products: tuple[str, ...] = ()
@@ -61,17 +65,19 @@ class GenAUConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
         trained = ("trained_types", "trained_products", "trained_data", "trained_advice")
-        for name in ("context_levels", "readout_fractions", *trained):
+        for name in ("readout_fractions", *trained):
             setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        self.context_scales = tuple((tuple(levels), stride, around) for levels, stride, around in self.context_scales)
         super().__post_init__(**kwargs)
         if self.backbone not in BACKBONE_NAMES:
             hint = suggest(self.backbone, BACKBONE_NAMES)
             raise CheckpointError(f"backbone={self.backbone!r} is not one of {', '.join(BACKBONE_NAMES)}.{hint}")
-        if self.image_size % self.context_stride:
-            size = self.image_size // self.context_stride * self.context_stride
-            raise CheckpointError(
-                f"image_size={self.image_size} is not a multiple of context_stride={self.context_stride}. Use {size}."
-            )
+        for _, stride, _ in self.context_scales:
+            if self.image_size % stride:
+                size = self.image_size // stride * stride
+                raise CheckpointError(
+                    f"image_size={self.image_size} is not a multiple of the context's stride {stride}. Use {size}."
+                )
         if not 0 <= self.text_weight <= 1:
             raise CheckpointError(f"text_weight={self.text_weight} is not in [0, 1].")
         if self.normal_word_id == self.defect_word_id != -1:

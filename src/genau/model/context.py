@@ -1,42 +1,91 @@
-"""How unlike its context each patch is: the rest of the same picture, or good parts of the same product. (Ours.)
+"""How unlike its context each patch is: the rest of the same picture, and good parts of the same product. (Ours.)
 
 A patch that resembles no other is suspicious, whatever it shows; so this carries over to products never seen.
-Shapes: B pictures, C channels, (h, w) the context grid, P = h * w patches, M remembered patches.
+Shapes: B pictures, C channels, (h, w) a scale's grid, P = h * w patches, M remembered patches, S scales.
 
-The nearest neighbours are soft: with cosine distances d_j and temperature T,
-    distance = -T * log( sum_j exp(-d_j / T) / (k * pictures) ),   residual = x - sum_j softmax(-d / T)_j * x_j.
+The nearest neighbours are soft: with cosine distances d_j, k neighbours and temperature T,
+    density = sum_j exp(-d_j / T) / (k * pictures),   distance = -T * log(density),
+    residual = x - sum_j w_j * x_j,   excess = distance - sum_j w_j * distance_j,   w = softmax(-d / T).
 A hard nearest-k gives the same ranking (docs/log.md), but its residual jumps where two neighbours swap, and then one
-picture alone and the same picture in a batch would differ.
+picture alone and the same picture in a batch would differ. The excess says how much rarer a patch is than those that
+it resembles: an edge or a highlight is far from everything, and so are its neighbours (compare the local outlier
+factor, Breunig et al. 2000).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK_PATCHES = 512  # bounds the distance matrix to 512 x M
+PEERS = 8  # with so many other references each reference is compared, so that remembering stays linear in their number
+SCALARS_PER_SCALE = 4  # distance and excess with references (if any), then within the picture
+
+
+class Scale(NamedTuple):
+    """One size of patch."""
+
+    levels: tuple[int, ...]  # indices of the pyramid levels whose features are compared
+    stride: int  # pixels of the canvas
+    exclusion: int  # cells around a patch that are not its context
+
+
+@dataclass(frozen=True)
+class PicturePatches:
+    """One picture's patches at every scale."""
+
+    features: tuple[Tensor, ...]  # (C_s, h_s, w_s), unit length
+    valid: tuple[Tensor, ...]  # (h_s, w_s) bool, False on letterbox padding
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The patches of good parts at one scale."""
+
+    patches: Tensor  # (M, C), unit length
+    distance: Tensor  # (M,), of each to the other good parts; of a single one, to the rest of its picture
 
 
 @dataclass(frozen=True)
 class ContextMemory:
     """Patches of good parts, to which a picture is compared."""
 
-    patches: Tensor  # (M, C), unit length
+    scales: tuple[Remembered, ...]
     pictures: int  # how many pictures they come from
 
 
 @dataclass(frozen=True)
 class Context:
-    """What comparing a batch of pictures with their context gives."""
+    """What comparing a batch of pictures with their context gives, on the grid of the first scale; 0 on padding."""
 
-    distance: Tensor  # (B, h, w), to the references if given, else to the rest of the same picture; 0 on padding.
-    # Around zero and below where more than k patches are alike; a cosine distance is at most 2.
-    self_distance: Tensor  # (B, h, w), to the rest of the same picture, always
-    residual: Tensor  # (B, C, h, w), patch minus its soft neighbour
+    scalars: Tensor  # (B, 4 S, h, w): each scale's distance, excess, own distance, own excess
+    # Own is within the picture; the first two are to the references, if there are any, else the same.
+    residual: Tensor  # (B, C, h, w), patch minus its soft neighbour, first scale
     from_references: Tensor  # (B,) bool
+    valid: Tensor  # (B, h, w) bool
+
+    @property
+    def distance(self) -> Tensor:
+        """(B, h, w), first scale: around zero where more than k patches are alike, at most 2."""
+        return self.scalars[:, 0]
+
+    @property
+    def own_distance(self) -> Tensor:
+        """(B, h, w), first scale, to the rest of the same picture only."""
+        return self.scalars[:, 2]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What patches (P, C) find in a memory."""
+
+    log_density: Tensor  # (P,), -inf where there is nothing to compare with
+    patch: Tensor  # (P, C), the soft neighbour
+    distance: Tensor  # (P,), the soft neighbour's own distance
 
 
 def context_patches(levels: Sequence[Tensor], grid_hw: tuple[int, int]) -> Tensor:
@@ -63,60 +112,115 @@ def nearby(grid_hw: tuple[int, int], radius: int, device: torch.device) -> Tenso
 
 
 def soft_nearest(
-    patches: Tensor, memory: Tensor, excluded: Tensor | None, count: float, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Compare unit patches (P, C) with a memory (M, C), leaving out pairs `excluded` (P, M).
+    patches: Tensor, memory: Tensor, distance: Tensor, excluded: Tensor | None, count: float, temperature: float
+) -> Neighbours:
+    """Find unit patches (P, C) in a memory (M, C) of known own `distance` (M,), leaving out pairs `excluded` (P, M).
 
-    `count` is how many equally near neighbours give distance zero. Returns distance (P,) and residual (P, C).
-    A patch all of whose memory is excluded has distance and residual zero: nothing is known about it.
+    `count` is how many equally near neighbours give distance zero.
     """
-    distances, residuals = [], []
+    densities, neighbours = [], []
+    known = torch.cat([memory, distance[:, None]], 1)
     for start in range(0, len(patches), CHUNK_PATCHES):
-        chunk = patches[start : start + CHUNK_PATCHES]
-        affinity = (chunk @ memory.T - 1) / temperature  # (p, M), -distance / T
+        affinity = (patches[start : start + CHUNK_PATCHES] @ memory.T - 1) / temperature  # (p, M), -distance / T
         if excluded is not None:
             affinity = affinity.masked_fill(excluded[start : start + CHUNK_PATCHES], -torch.inf)
-        total = affinity.logsumexp(1)  # (p,)
-        known = total.isfinite()
-        weights = torch.where(known[:, None], affinity - total[:, None], -torch.inf).exp()
-        distances.append(torch.where(known, -temperature * (total - math.log(count)), 0.0))
-        residuals.append(torch.where(known[:, None], chunk - weights @ memory, 0.0))
-    return torch.cat(distances), torch.cat(residuals)
+        total = affinity.logsumexp(1)
+        weights = torch.where(total.isfinite()[:, None], affinity - total[:, None], -torch.inf).exp()
+        densities.append(total - math.log(count))
+        neighbours.append(weights @ known)
+    found = torch.cat(neighbours)
+    return Neighbours(torch.cat(densities), found[:, :-1], found[:, -1])
+
+
+def to_distance(log_density: Tensor, temperature: float) -> Tensor:
+    """Return the distance (P,); zero where nothing could be compared: nothing is known there."""
+    return torch.where(log_density.isfinite(), -temperature * log_density, 0.0)
+
+
+def own_neighbours(patches: Tensor, excluded: Tensor, neighbours: int, temperature: float) -> Neighbours:
+    """Find each patch (P, C) among the others of its own picture, pairs `excluded` (P, P) left out."""
+    first = soft_nearest(patches, patches, patches.new_zeros(len(patches)), excluded, neighbours, temperature)
+    distance = to_distance(first.log_density, temperature)  # now every neighbour's own distance is known
+    return soft_nearest(patches, patches, distance, excluded, neighbours, temperature)
 
 
 def compare(
-    patches: Tensor,
-    valid: Tensor,
+    pictures: Sequence[PicturePatches],
     references: Sequence[ContextMemory | None],
+    scales: Sequence[Scale],
     *,
-    exclusion: int,
     neighbours: int,
     temperature: float,
 ) -> Context:
-    """Compare each picture's patches (B, C, h, w) with themselves and, where given, with references of good parts.
+    """Compare each picture with the rest of itself and, where given, with references of good parts.
 
-    `valid` (B, h, w) is False on letterbox padding, which neither is compared nor serves as context. Pictures are
-    taken one by one, so that a picture's context does not depend on its batch.
+    Padding neither is compared nor serves as context. Pictures are taken one by one, so that a picture's context does
+    not depend on its batch.
     """
-    grid_hw = (patches.shape[2], patches.shape[3])
-    near = nearby(grid_hw, exclusion, patches.device)
-    rows: list[tuple[Tensor, Tensor, Tensor]] = []
-    for picture, inside, memory in zip(patches.flatten(2).transpose(1, 2), valid.flatten(1), references, strict=True):
-        own, own_residual = soft_nearest(picture, picture, near | ~inside, neighbours, temperature)
-        distance, residual = own, own_residual
-        if memory is not None:
-            count = neighbours * memory.pictures
-            distance, residual = soft_nearest(picture, memory.patches, None, count, temperature)
-        rows.append((distance * inside, own * inside, residual * inside[:, None]))
-    distance, own, residual = (torch.stack(part) for part in zip(*rows, strict=True))
-    return Context(
-        distance.reshape(-1, *grid_hw),
-        own.reshape(-1, *grid_hw),
-        residual.transpose(1, 2).reshape(len(distance), -1, *grid_hw),
-        torch.tensor([memory is not None for memory in references], device=patches.device),
-    )
+    rows = []
+    for picture, memory in zip(pictures, references, strict=True):
+        remembered = memory.scales if memory else [None] * len(scales)
+        count = neighbours * memory.pictures if memory else 0
+        parts = [
+            _compare_scale(features, valid, scale, known, neighbours, count, temperature)
+            for features, valid, scale, known in zip(picture.features, picture.valid, scales, remembered, strict=True)
+        ]
+        grid = picture.valid[0].shape
+        scalars = torch.cat([_on_grid(part[0], valid, grid) for part, valid in zip(parts, picture.valid, strict=True)])
+        rows.append((scalars * picture.valid[0], parts[0][1], picture.valid[0]))
+    scalars, residual, valid = (torch.stack(part) for part in zip(*rows, strict=True))
+    given = torch.tensor([memory is not None for memory in references], device=valid.device)
+    return Context(scalars, residual, given, valid)
 
 
-def remember(patches: Tensor, valid: Tensor) -> ContextMemory:
-    """Keep the valid patches of good parts (B, C, h, w), valid (B, h, w), as a memory (M, C)."""
-    return ContextMemory(patches.permute(0, 2, 3, 1)[valid], len(patches))
+def _compare_scale(
+    features: Tensor,
+    valid: Tensor,
+    scale: Scale,
+    memory: Remembered | None,
+    neighbours: int,
+    count: int,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Return scalars (4, h, w) and residual (C, h, w) of one picture at one scale."""
+    grid, inside = valid.shape, valid.flatten()
+    patches = features.flatten(1).T  # (P, C)
+    excluded = nearby((grid[0], grid[1]), scale.exclusion, valid.device) | ~inside
+    own = found = own_neighbours(patches, excluded, neighbours, temperature)
+    if memory is not None:
+        found = soft_nearest(patches, memory.patches, memory.distance, None, count, temperature)
+    distance, own_distance = (to_distance(part.log_density, temperature) for part in (found, own))
+    scalars = torch.stack([distance, distance - found.distance, own_distance, own_distance - own.distance])
+    residual = (patches - found.patch) * (found.log_density.isfinite() & inside)[:, None]
+    return (scalars * inside).unflatten(1, grid), residual.T.unflatten(1, grid)
+
+
+def _on_grid(maps: Tensor, valid: Tensor, grid: torch.Size) -> Tensor:
+    """Bring (K, h, w) with its valid cells (h, w) to another grid; padding does not bleed in."""
+    if maps.shape[1:] == grid:
+        return maps
+    both = torch.cat([maps, valid[None].to(maps.dtype)])[None]
+    resized = F.interpolate(both, grid, mode="bilinear", align_corners=False)[0]
+    return resized[:-1] / resized[-1].clamp_min(1e-3)
+
+
+def remember(
+    pictures: Sequence[PicturePatches], scales: Sequence[Scale], *, neighbours: int, temperature: float
+) -> ContextMemory:
+    """Keep the valid patches of good parts, each with its own distance to the others (at most PEERS of them)."""
+    remembered = []
+    for number, scale in enumerate(scales):
+        kept = [picture.features[number][:, picture.valid[number]].T for picture in pictures]  # each (P', C)
+        distances = []
+        for index, patches in enumerate(kept):
+            peers = [kept[(index + step) % len(kept)] for step in range(1, min(PEERS, len(kept) - 1) + 1)]
+            others, near = torch.cat(peers or [patches]), None
+            if not peers:  # one reference is compared with the rest of itself
+                inside = pictures[index].valid[number]
+                near = nearby((inside.shape[0], inside.shape[1]), scale.exclusion, inside.device)
+                near = near[inside.flatten()][:, inside.flatten()]
+            count, unknown = neighbours * max(1, len(peers)), others.new_zeros(len(others))
+            found = soft_nearest(patches, others, unknown, near, count, temperature)
+            distances.append(to_distance(found.log_density, temperature))
+        remembered.append(Remembered(torch.cat(kept), torch.cat(distances)))
+    return ContextMemory(tuple(remembered), len(pictures))

@@ -4,6 +4,7 @@ Shapes: B pictures, S canvas side, N visual tokens, T0 instruction words, Q ques
 width, V the vocabulary, C_l and (h_l, w_l) a pyramid level, (h, w) the finest of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,22 @@ from transformers import PreTrainedModel
 from genau.model.backbones import Backbone, Memory, Sight
 from genau.model.backbones.nano import NanoBackbone
 from genau.model.configuration import GenAUConfig
-from genau.model.context import Context, ContextMemory, compare, context_patches, remember
+from genau.model.context import (
+    SCALARS_PER_SCALE,
+    Context,
+    ContextMemory,
+    PicturePatches,
+    Scale,
+    compare,
+    context_patches,
+    remember,
+)
 from genau.model.fusion import fuse, map_score, text_score, valid_cells
-from genau.model.mask_head import CONTEXT_SCALARS, MaskHead, context_scalars
+from genau.model.mask_head import MaskHead, context_scalars
 from genau.model.seg_tokens import SegTokens, place_visual_tokens
+
+QUIET = -20.0  # margin of padding: it attracts no attention
+QUIET_UNIT = 4.0  # margins are told to the decoder in this unit
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Seen:
     memory: Memory  # of B rows: the decoder has read the instruction and the picture
     features: tuple[Tensor, ...]  # f_l (B, W, h_l, w_l), unit length
     context: Context
+    unprompted: Tensor  # (B, h, w), the part of the margin that no question changes
     valid: Tensor  # (B, h, w) bool, False on padding
 
 
@@ -62,7 +76,8 @@ class GenAUModel(PreTrainedModel):
         width = self.backbone.hidden_size
         self.seg_tokens = SegTokens(width, config.seg_defect_token_id, config.seg_normal_token_id)
         self.mask_head = MaskHead(config, self.backbone.level_channels, width)
-        self.context_token = nn.Linear(CONTEXT_SCALARS, width, bias=False)  # tells the decoder what stands out
+        told = 2 + SCALARS_PER_SCALE * len(config.context_scales) + 1 + config.head_width
+        self.context_token = nn.Linear(told, width, bias=False)  # tells the decoder what stands out, and how it looks
         nn.init.zeros_(self.context_token.weight)
         self.post_init()
 
@@ -76,18 +91,30 @@ class GenAUModel(PreTrainedModel):
         embeddings: nn.Module = self.backbone.decoder.get_input_embeddings()
         return embeddings
 
-    def _patches(self, pyramid: Sequence[Tensor]) -> Tensor:
-        side = self.config.image_size // self.config.context_stride
-        return context_patches([pyramid[level] for level in self.config.context_levels], (side, side))
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The sizes of patches that are compared."""
+        return tuple(Scale(*scale) for scale in self.config.context_scales)
 
-    def remember(self, pixel_values: Tensor, content_hw: Tensor) -> ContextMemory:
-        """Return the memory of reference pictures of good parts: (R, 3, S, S), content (R, 2) in canvas pixels."""
-        return self.remember_levels(self.backbone.look(pixel_values).pyramid, content_hw)
+    def patches(self, pyramid: Sequence[Tensor], content_hw: Tensor) -> list[PicturePatches]:
+        """Return each picture's patches, from levels (B, C_l, h_l, w_l) and content (B, 2) in canvas pixels."""
+        sides = [self.config.image_size // scale.stride for scale in self.scales]
+        features = [
+            context_patches([pyramid[level] for level in scale.levels], (side, side))
+            for scale, side in zip(self.scales, sides, strict=True)
+        ]
+        valid = [self.valid_cells(content_hw, patches) for patches in features]
+        return [
+            PicturePatches(tuple(part[row] for part in features), tuple(part[row] for part in valid))
+            for row in range(len(content_hw))
+        ]
 
-    def remember_levels(self, pyramid: tuple[Tensor, ...], content_hw: Tensor) -> ContextMemory:
-        """Return the same memory from levels (R, C_l, h_l, w_l) that were made before."""
-        patches = self._patches(pyramid)
-        return remember(patches, self.valid_cells(content_hw, patches))
+    def remember(self, pictures: Sequence[PicturePatches]) -> ContextMemory:
+        """Return the memory of pictures of good parts."""
+        config = self.config
+        return remember(
+            pictures, self.scales, neighbours=config.context_neighbours, temperature=config.context_temperature
+        )
 
     def read_instruction(self, instruction_ids: Tensor) -> Memory:
         """Return the memory of the fixed instruction (1, T0), which all pictures share."""
@@ -99,14 +126,12 @@ class GenAUModel(PreTrainedModel):
         self, pyramid: Sequence[Tensor], content_hw: Tensor, references: Sequence[ContextMemory | None]
     ) -> Context:
         """Compare B pictures with their context: one memory of good parts, or None, for each."""
-        config, patches = self.config, self._patches(pyramid)
         return compare(
-            patches,
-            self.valid_cells(content_hw, patches),
+            self.patches(pyramid, content_hw),
             references,
-            exclusion=config.context_exclusion,
-            neighbours=config.context_neighbours,
-            temperature=config.context_temperature,
+            self.scales,
+            neighbours=self.config.context_neighbours,
+            temperature=self.config.context_temperature,
         )
 
     def see(self, sight: Sight, context: Context, content_hw: Tensor, picture_ids: Tensor, instruction: Memory) -> Seen:
@@ -115,14 +140,46 @@ class GenAUModel(PreTrainedModel):
         `content_hw` (B, 2) canvas pixels; `picture_ids` (T1,) the picture's place in the prompt, N image tokens
         among it; `instruction` a memory of one row, which is shared.
         """
-        features = self.mask_head.project(sight.pyramid, context)
-        told = F.adaptive_max_pool2d(context_scalars(context), sight.token_grid).flatten(2).transpose(1, 2)  # (B, N, 3)
+        features, unprompted = self.project(sight.pyramid, context)
+        valid = self.valid_cells(content_hw, features[0])
+        shared = instruction.take(torch.zeros(len(content_hw), dtype=torch.long, device=content_hw.device))
+        if not self.config.reads_pictures:
+            return Seen(shared, features, context, unprompted, valid)
+        told = self._told(features, context, unprompted, valid, sight.token_grid)
         visual_tokens = sight.visual_tokens + self.context_token(told)
         ids = picture_ids.expand(len(content_hw), -1)
         embeddings = place_visual_tokens(self.backbone.embed(ids), ids, visual_tokens, self.config.image_token_id)
-        shared = instruction.take(torch.zeros(len(ids), dtype=torch.long, device=ids.device))
         _, memory = self.backbone.read(embeddings, torch.ones_like(ids, dtype=torch.bool), shared)
-        return Seen(memory, features, context, self.valid_cells(content_hw, features[0]))
+        return Seen(memory, features, context, unprompted, valid)
+
+    def _told(
+        self,
+        features: tuple[Tensor, ...],
+        context: Context,
+        unprompted: Tensor,
+        valid: Tensor,
+        token_grid: tuple[int, int],
+    ) -> Tensor:
+        """Return for each visual token (B, N, told) what stands out there before anything is asked.
+
+        Largest and mean margin of the unprompted queries, the largest context scalars, and the finest features where
+        the margin is largest: 64 tokens alone do not show a small defect.
+        """
+        index = torch.arange(len(unprompted), device=unprompted.device)
+        queries = self.mask_head.query_prior.expand(len(index), -1, -1)
+        margin = self.mask_head.draw(features, unprompted, queries, index)  # (B, h, w)
+        shown = margin.masked_fill(~valid, QUIET)[:, None] / QUIET_UNIT
+        weight = shown.exp()  # attention within each token's cells
+        seen = F.adaptive_avg_pool2d(weight * features[0].float(), token_grid) / F.adaptive_avg_pool2d(
+            weight, token_grid
+        )
+        parts = [
+            F.adaptive_max_pool2d(shown, token_grid),
+            F.adaptive_avg_pool2d(shown, token_grid),
+            F.adaptive_max_pool2d(context_scalars(context) * self.mask_head.with_context, token_grid),
+            seen * math.sqrt(seen.shape[1]),  # entries of about one
+        ]
+        return torch.cat(parts, 1).flatten(2).transpose(1, 2)
 
     def valid_cells(self, content_hw: Tensor, level: Tensor) -> Tensor:
         """Return (B, h, w) bool: which cells of a level (B, C, h, w) lie on the picture."""
@@ -137,7 +194,8 @@ class GenAUModel(PreTrainedModel):
         words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids)
         hidden, memory = self.backbone.read(words, query_mask, seen.memory.take(image_index))
         query_states = self.seg_tokens.take(hidden, query_ids)  # (Q, 2, D)
-        margin = self.mask_head(seen.features, seen.context, query_states, image_index)
+        queries = self.mask_head.queries(query_states)
+        margin = self.mask_head.draw(seen.features, seen.unprompted, queries, image_index)
         config = self.config
         verdict_words = torch.tensor([config.normal_word_id, config.defect_word_id], device=hidden.device)
         rows = torch.arange(len(hidden), device=hidden.device)
@@ -146,14 +204,25 @@ class GenAUModel(PreTrainedModel):
         p_text = text_score(verdict_logits)
         return Answer(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits, hidden, memory)
 
-    def draw_static(
-        self, pyramid: tuple[Tensor, ...], context: Context, valid: Tensor, image_index: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return margin (Q, h, w) and s_map (Q,) without the decoder: the queries are the learned prior alone."""
+    def read_questions(self, instruction: Memory, query_ids: Tensor, query_mask: Tensor) -> Tensor:
+        """Return the query tokens' hidden states (Q, 2, D) of questions (Q, T) that are read without a picture."""
+        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids)
+        shared = instruction.take(torch.zeros(len(query_ids), dtype=torch.long, device=query_ids.device))
+        return self.seg_tokens.take(self.backbone.read(words, query_mask, shared)[0], query_ids)
+
+    def project(self, pyramid: tuple[Tensor, ...], context: Context) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the features (B, W, h_l, w_l) and the unprompted margin (B, h, w) of pictures."""
         features = self.mask_head.project(pyramid, context)
-        margin = self.mask_head.draw(
-            features, context, self.mask_head.query_prior.expand(len(image_index), -1, -1), image_index
-        )
+        return features, self.mask_head.unprompted(context, (features[0].shape[-2], features[0].shape[-1]))
+
+    def draw_unread(
+        self, features: tuple[Tensor, ...], unprompted: Tensor, valid: Tensor, queries: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return margin (Q, h, w) and s_map (Q,) of queries (Q, 2, W) that know nothing of the pictures.
+
+        They are the learned prior, alone or with the states of words that the decoder read without a picture.
+        """
+        margin = self.mask_head.draw(features, unprompted, queries, image_index)
         fractions, offset = self.config.readout_fractions, self.config.readout_offset
         return margin, map_score(margin, valid[image_index], fractions, offset)
 

@@ -1,12 +1,16 @@
 """Examples as the frozen encoder sees them, kept on disk: each picture is encoded once, however long the training.
 
-Shapes: C_l and (h_l, w_l) a pyramid level, (h, w) the finest, (c, c) the context grid, K types, S canvas side.
+Shapes: C_l and (h_l, w_l) a pyramid level, (h, w) the finest, (c, c) the context grid, S scales.
 """
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +21,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from genau.images import Letterbox
-from genau.model.context import Context
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.examples import Example, ExampleSource
 from genau.training.instructions import Facts, facts_of
+
+log = logging.getLogger(__name__)
+ENCODED_PER_LINE = 100  # of the log
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +35,7 @@ class Encoded:
     """One example, ready for the mask head and the decoder."""
 
     pyramid: tuple[Tensor, ...]  # (C_l, h_l, w_l), half precision
-    distance: Tensor  # (c, c)
-    self_distance: Tensor  # (c, c)
+    scalars: Tensor  # (4 S, c, c), see `Context`
     residual: Tensor  # (C, c, c), half precision
     from_references: bool
     content_hw: tuple[int, int]  # canvas pixels
@@ -53,30 +58,54 @@ class EncodedExamples(Dataset[Encoded]):
         """Return the number of examples."""
         return len(self.source)
 
+    def path(self, index: int) -> Path:
+        """Return where an encoded example lies."""
+        return self.folder / f"{index:06d}.safetensors"
+
     def __getitem__(self, index: int) -> Encoded:
         """Return one encoded example."""
-        path = self.folder / f"{index:06d}.safetensors"
-        if not path.is_file():
-            save(encode(self.source[index], self.model, self.processor), path)
-        return replace(read(path), visit=(self.epoch, index))
+        if not self.path(index).is_file():
+            save(encode(self.source[index], self.model, self.processor), self.path(index))
+        return replace(read(self.path(index)), visit=(self.epoch, index))
+
+    def fill(self, workers: int = 0) -> None:
+        """Encode what is not encoded yet; `workers` processes make the pictures meanwhile."""
+        missing = [index for index in range(len(self)) if not self.path(index).is_file()]
+        for done, (index, example) in enumerate(zip(missing, _made(self.source, missing, workers), strict=True), 1):
+            save(encode(example, self.model, self.processor), self.path(index))
+            if done % ENCODED_PER_LINE == 0 or done == len(missing):
+                log.info("encoded %d of %d examples", done, len(missing))
+
+
+def _made(source: Sequence[Example] | ExampleSource, indices: Sequence[int], workers: int) -> Iterator[Example]:
+    """Make examples in order, a few ahead in other processes."""
+    if not workers:
+        yield from (source[index] for index in indices)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        waiting = deque(pool.submit(source.__getitem__, index) for index in indices[: 2 * workers])
+        for following in [*indices[2 * workers :], *[None] * len(waiting)]:
+            yield waiting.popleft().result()
+            if following is not None:
+                waiting.append(pool.submit(source.__getitem__, following))
 
 
 @torch.no_grad()
 def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> Encoded:
     """Return what the frozen parts of the model see of an example."""
-    batch = processor.pictures([example.rgb, *example.references])
+    device = model.mask_head.gain.device
+    batch = {key: value.to(device) for key, value in processor.pictures([example.rgb, *example.references]).items()}
     levels = model.backbone.encode(batch["pixel_values"])  # references in the same pass: one picture alone is slow
     pyramid, content_hw = tuple(level[:1] for level in levels), batch["content_hw"][:1]
     memory = None
     if example.references:
-        memory = model.remember_levels(tuple(level[1:] for level in levels), batch["content_hw"][1:])
+        memory = model.remember(model.patches([level[1:] for level in levels], batch["content_hw"][1:]))
     context = model.compare(pyramid, content_hw, [memory])
     finest = (pyramid[0].shape[-2], pyramid[0].shape[-1])
     return Encoded(
-        tuple(level[0].half() for level in pyramid),
-        context.distance[0],
-        context.self_distance[0],
-        context.residual[0].half(),
+        tuple(level[0].half().cpu() for level in pyramid),
+        context.scalars[0].cpu(),
+        context.residual[0].half().cpu(),
         memory is not None,
         (int(content_hw[0, 0]), int(content_hw[0, 1])),
         {name: target_cells(mask, processor.image_processor.size, finest) for name, mask in example.masks.items()},
@@ -94,7 +123,7 @@ def target_cells(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]], size: in
 def save(encoded: Encoded, path: Path) -> None:
     """Write one encoded example; it appears whole or not at all."""
     tensors = {f"level{number}": level for number, level in enumerate(encoded.pyramid)}
-    tensors |= {"distance": encoded.distance, "self_distance": encoded.self_distance, "residual": encoded.residual}
+    tensors |= {"scalars": encoded.scalars, "residual": encoded.residual}
     tensors |= {f"target:{name}": target for name, target in encoded.targets.items()}
     rest = {"facts": asdict(encoded.facts), "content_hw": encoded.content_hw, "references": encoded.from_references}
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
@@ -111,21 +140,10 @@ def read(path: Path) -> Encoded:
     facts = Facts(**{**rest["facts"], "types": tuple(rest["facts"]["types"])})
     return Encoded(
         tuple(tensors[key] for key in levels),
-        tensors["distance"],
-        tensors["self_distance"],
+        tensors["scalars"],
         tensors["residual"],
         rest["references"],
         (rest["content_hw"][0], rest["content_hw"][1]),
         {key.removeprefix("target:"): value for key, value in tensors.items() if key.startswith("target:")},
         facts,
-    )
-
-
-def stack_context(rows: Sequence[Encoded]) -> Context:
-    """Return the context of a batch."""
-    return Context(
-        torch.stack([row.distance for row in rows]),
-        torch.stack([row.self_distance for row in rows]),
-        torch.stack([row.residual for row in rows]).float(),
-        torch.tensor([row.from_references for row in rows]),
     )

@@ -87,6 +87,12 @@ def language(logits: Tensor, labels: Tensor) -> LossTerm:
     return LossTerm(F.cross_entropy(logits.float()[kept], labels[kept], reduction="sum"), int(kept.sum()))
 
 
+def region_types(logits: Tensor, wanted: Tensor, allowed: Tensor) -> LossTerm:
+    """Cross entropy of regions (R, K) between the `allowed` (R, K) types against the one that is there (R,)."""
+    rivals = logits.float().masked_fill(~allowed, -torch.inf)
+    return LossTerm(F.cross_entropy(rivals, wanted, reduction="sum"), len(logits))
+
+
 def image(score: Tensor, label: Tensor) -> LossTerm:
     """Binary cross entropy of s_map (Q,) in [0, 1] against whether the picture is defective (Q,)."""
     score = score.float().clamp(1e-6, 1 - 1e-6)
@@ -95,5 +101,5 @@ def image(score: Tensor, label: Tensor) -> LossTerm:
 
 def weigh(parts: dict[str, LossTerm], lam: float, image_weight: float) -> Tensor:
     """Return L_LM + lambda * L_seg + image_weight * L_image; L_seg is the sum of its parts."""
-    weights = {"language": 1.0, "image": image_weight}
+    weights = {"language": 1.0, "image": image_weight, "typed_image": image_weight}
     return torch.stack([weights.get(name, lam) * term.mean for name, term in parts.items()]).sum()

@@ -4,8 +4,10 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, TrainingArguments, set_seed
 
 from genau import checkpoints, datasets, weights
@@ -15,6 +17,7 @@ from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.training.batches import BatchMaker
 from genau.training.examples import ExampleSource
 from genau.training.features import EncodedExamples
+from genau.training.plain import device
 from genau.training.resuming import checkpoint_to_resume
 from genau.training.settings import TrainSettings
 from genau.training.trainer import JointTrainer
@@ -22,7 +25,7 @@ from genau.training.trainer import JointTrainer
 log = logging.getLogger(__name__)
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-ENCODING = 1  # raise it when examples or features change, so that old caches are not read
+ENCODING = 2  # raise it when examples or features change, so that old caches are not read
 
 
 def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
@@ -40,19 +43,29 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
         samples,
         synthetic=settings.synthetic,
         references=settings.references,
-        seed=settings.seed,
+        seed=settings.examples_seed,
     )
-    examples = EncodedExamples(source, model, processor, settings.cache / _cache_name(settings))
+    examples = EncodedExamples(source, model, processor, settings.cache / _cache_name(settings, model))
+    model.config.reads_pictures = settings.stage == "joint"
+    model.to(device())  # type: ignore[arg-type]
+    examples.fill(settings.workers)
     freeze(model, settings)
     joint = settings.stage == "joint"
-    model.backbone.bf16_decoder = settings.bf16_decoder and joint
+    reads: Literal["nothing", "questions", "pictures"] = (
+        "pictures" if joint else "questions" if settings.words else "nothing"
+    )
+    types = tuple(sorted({*DEFECT_TYPES, *(name for sample in samples for name in sample.types)}))
+    if joint and settings.bf16:
+        model.backbone.bf16_decoder = True
+        keep_frozen_in_bf16(model)
+    model.mask_head.bf16 = settings.bf16
     trainer = JointTrainer(
         settings,
         processor,
         examples,
         model=model,
         args=training_arguments(settings, output),
-        data_collator=BatchMaker(processor, joint, settings.analysis, settings.seed),
+        data_collator=BatchMaker(processor, reads, settings.analysis, types, settings.seed),
     )
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return finish(trainer, samples, output)
@@ -66,7 +79,9 @@ def starting_point(settings: TrainSettings) -> tuple[GenAUModel, GenAUProcessor]
     else:
         tokenizer = AutoTokenizer.from_pretrained(weights.ensure_base() / "tokenizer", local_files_only=True)
         processor = GenAUProcessor(LetterboxImageProcessor(), tokenizer)
-        model = checkpoints.untrained(processor)
+        model = checkpoints.untrained(
+            processor, settings.seed, normal_query=settings.normal_query, context=settings.context
+        )
     if settings.stage == "joint" and not hasattr(model.backbone.decoder, "peft_config"):
         from peft import LoraConfig, get_peft_model
 
@@ -89,6 +104,15 @@ def freeze(model: GenAUModel, settings: TrainSettings) -> None:
         parameter.requires_grad = name.startswith(wanted) or (settings.stage == "joint" and "lora_" in name)
 
 
+def keep_frozen_in_bf16(model: GenAUModel) -> None:
+    """Keep the decoder's frozen matrices in bf16, which autocast would otherwise make anew in every product."""
+    for module in model.backbone.decoder.modules():
+        if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+            module.to(torch.bfloat16)
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False  # peft would go through fp32
+
+
 def training_arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
     """Translate our settings into the framework's."""
     return TrainingArguments(
@@ -103,7 +127,6 @@ def training_arguments(settings: TrainSettings, output: Path) -> TrainingArgumen
         save_steps=settings.save_every,
         save_total_limit=2,
         seed=settings.seed,
-        dataloader_num_workers=settings.workers,
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
@@ -116,9 +139,10 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
     settings, model = trainer.settings, trainer.trained
     model.config.trained_products = tuple(sorted({*model.config.trained_products, *(s.product for s in samples)}))
     model.config.trained_data = tuple(sorted({*model.config.trained_data, "synthetic", *(s.dataset for s in samples)}))
-    if settings.stage == "joint":
+    if settings.stage == "joint" or settings.words:
         real_types = {name for sample in samples for name in sample.types}
         model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
+    if settings.stage == "joint":
         model.config.trained_advice = advice()
         model.config.writes_analysis = settings.analysis > 0
     checkpoints.save_adapter(output / "adapter", model, trainer.processor)
@@ -135,8 +159,15 @@ def advice() -> tuple[str, ...]:
     return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.recommendations}))
 
 
-def _cache_name(settings: TrainSettings) -> str:
+def _cache_name(settings: TrainSettings, model: GenAUModel) -> str:
     """Name the cache by all that decides which examples there are and how they are encoded."""
-    facts = [settings.seed, settings.synthetic, settings.references, [path.name for path in settings.real], ENCODING]
-    text = json.dumps([*facts, weights.fingerprint()], default=str)
+    facts = [
+        settings.examples_seed,
+        settings.synthetic,
+        settings.references,
+        [path.name for path in settings.real],
+        ENCODING,
+    ]
+    facts += [weights.fingerprint(), model.config.image_size, model.config.context_scales]
+    text = json.dumps(facts, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -14,26 +14,33 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class TrainSettings(BaseModel):
-    """Settings of one stage. `head` trains map and score with static queries; `joint` adds the decoder."""
+    """Settings of one stage. `head` trains map and score, the decoder asleep; `joint` adds the decoder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     stage: Literal["head", "joint"]
     start: str | None = None  # checkpoint folder or shipped name to start from; None: the untrained base
-    seed: int = 0
+    seed: int = 0  # of the first weights, the order of the examples and what is asked of them
 
     # Data
+    examples_seed: int = 0  # which examples there are: runs that differ in `seed` share them and their cache
     examples: int = Field(2400, ge=1)  # pictures in the training set; each is encoded once
     synthetic: float = Field(0.7, ge=0, le=1)  # share of synthetic pictures
     real: tuple[Path, ...] = ()  # `manifest` data sets
     references: float = Field(0.5, ge=0, le=1)  # share of pictures that are compared with good parts
     cache: Path = Path("runs/features")  # where encoded pictures are kept between runs
 
+    words: bool = True  # stage head: queries from the decoder's frozen reading of the question; else static, no types
+
+    normal_query: bool = True  # of a model that starts here: whether [SEG_normal] counters [SEG_defect]
+    context: bool = True  # of a model that starts here: whether it compares with its context
+
     # Optimisation
     steps: int = Field(ge=1)
     batch_size: int = Field(8, ge=1)
     accumulation: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)  # of map head, projector and query tokens
+    learning_rate: float = Field(1e-3, gt=0)  # of projector, query tokens and what is told of the map
+    head_learning_rate: float = Field(1e-3, gt=0)  # of the map head
     decoder_learning_rate: float = Field(2e-4, gt=0)  # of LoRA
     warmup: float = Field(0.03, ge=0, lt=1)  # share of the steps
     lora_rank: int = Field(8, ge=1)
@@ -41,10 +48,10 @@ class TrainSettings(BaseModel):
     lam: float = Field(1.0, ge=0)  # lambda: weight of L_seg beside L_LM
     image_weight: float = Field(0.5, ge=0)  # of the image BCE on s_map
     analysis: float = Field(0.4, ge=0, le=1)  # share of general questions answered with the whole analysis
-    bf16_decoder: bool = True  # the decoder's matrix products in bf16; map, scores and losses stay fp32
+    bf16: bool = True  # the decoder's and the features' products in bf16; margins, scores and losses stay fp32
 
     # Running
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)  # processes that make pictures while others are encoded
     log_every: int = Field(10, ge=1)
     save_every: int = Field(100, ge=1)
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from genau.checkpoints import ADAPTER_FOLDER, OWN_FILE, save_adapter
 from genau.errors import CheckpointError
+from genau.model.context import Context
+from genau.model.mask_head import pooled
 from genau.model.modeling import GenAUModel
 from genau.processor import IGNORED_LABEL, GenAUProcessor
 from genau.training.batches import term_counts
 from genau.training.features import EncodedExamples
-from genau.training.losses import LossTerm, image, language, segmentation, weigh
+from genau.training.losses import LossTerm, image, language, region_types, segmentation, weigh
 from genau.training.settings import TrainSettings
+from genau.training.words import WordReader
+
+SCALAR_RATE = 10
+LENGTHS = (0, 32, 64, 10_000)  # words, the answer included: questions of similar length are padded and read together
 
 
 class JointTrainer(Trainer):
@@ -35,6 +42,7 @@ class JointTrainer(Trainer):
     ) -> None:
         super().__init__(train_dataset=examples, **kwargs)
         self.settings, self.processor, self.examples = settings, processor, examples
+        self.reader = WordReader(self.trained, processor)
         self.loss_is_scaled_for_ga = True
         self.add_callback(_EpochMarker(examples))
         self._counts: dict[str, int] = {}  # of the current optimizer step
@@ -65,7 +73,7 @@ class JointTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
         """Return this batch's share of the step's loss: L_LM + lambda * L_seg + image_weight * L_image."""
-        terms = loss_terms(self.accelerator.unwrap_model(model), inputs, self.processor)
+        terms = loss_terms(self.accelerator.unwrap_model(model), inputs, self.processor, self.reader)
         shares = {name: LossTerm(term.total, self._counts[name]) for name, term in terms.items()}  # of the whole step
         for name, share in shares.items():
             self._parts[name].append(share.mean.item())
@@ -81,17 +89,27 @@ class JointTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with a smaller rate for LoRA; no decay for what is not a matrix."""
+        """AdamW with a rate for each kind of part; no decay for what is not a matrix.
+
+        The head's few scalars (gain, temperature, offsets) move by about the rate in each step, whatever their
+        gradient: they get a larger one, or the gain would take a thousand steps to grow.
+        """
         if self.optimizer is None:
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+            settings = self.settings
+            rates = {
+                "lora": settings.decoder_learning_rate,
+                "scalar": settings.head_learning_rate * SCALAR_RATE,
+                "head": settings.head_learning_rate,
+                "rest": settings.learning_rate,
+            }
+            groups: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
             for name, parameter in self.trained.named_parameters():
                 if parameter.requires_grad:
-                    groups["lora_" in name, parameter.ndim > 1].append(parameter)
-            rates = {True: self.settings.decoder_learning_rate, False: self.settings.learning_rate}
+                    groups[_part_of(name), parameter.ndim > 1].append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [
-                    {"params": found, "lr": rates[lora], "weight_decay": 0.01 if matrix else 0.0}
-                    for (lora, matrix), found in groups.items()
+                    {"params": found, "lr": rates[part], "weight_decay": 0.01 if matrix else 0.0}
+                    for (part, matrix), found in groups.items()
                 ]
             )
         return self.optimizer
@@ -101,6 +119,15 @@ class JointTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(Path(resume_from_checkpoint), self.trained)
+
+
+def _part_of(name: str) -> str:
+    """Return which learning rate a parameter has."""
+    if "lora_" in name:
+        return "lora"
+    if not name.startswith("mask_head."):
+        return "rest"
+    return "scalar" if name.endswith(("gain", "log_tau", "distance_offset")) else "head"
 
 
 class _EpochMarker(TrainerCallback):  # type: ignore[misc]
@@ -113,27 +140,81 @@ class _EpochMarker(TrainerCallback):  # type: ignore[misc]
         self.examples.epoch = int(state.epoch or 0)
 
 
-def loss_terms(model: GenAUModel, batch: dict[str, Any], processor: GenAUProcessor) -> dict[str, LossTerm]:
-    """Return the loss terms of one batch; without `query_ids` the decoder is left out and static queries draw."""
+def loss_terms(
+    model: GenAUModel, batch: dict[str, Any], processor: GenAUProcessor, reader: WordReader
+) -> dict[str, LossTerm]:
+    """Return the loss terms of one batch: the decoder reads pictures, questions only, or nothing."""
     valid = model.valid_cells(batch["content_hw"], batch["pyramid"][0])
-    index, hidden = batch["image_index"], None
-    if "query_ids" in batch:
-        device = index.device
-        instruction = model.read_instruction(processor.instruction_ids().to(device))
-        sight = model.backbone.look_again(batch["pyramid"])
-        picture_ids = processor.picture_ids().to(device)
-        seen = model.see(sight, batch["context"], batch["content_hw"], picture_ids, instruction)
-        answer = model.ask(seen, batch["query_ids"], batch["query_mask"], batch["verdict_at"], index)
-        margin, score, hidden = answer.margin, answer.map_score, answer.hidden
+    context = Context(
+        batch["scalars"],
+        batch["residual"],
+        batch["from_references"],
+        model.valid_cells(batch["content_hw"], batch["scalars"]),
+    )
+    index, general = batch["image_index"], batch["general"]
+    if "labels" in batch:
+        margin, score, rest = _read_pictures(model, batch, context, processor)
     else:
-        margin, score = model.draw_static(batch["pyramid"], batch["context"], valid, index)
-    terms = segmentation(margin, batch["targets"], valid[index])
-    general = batch["general"]
+        margin, score, rest = _read_questions(model, batch, context, valid, reader)
+    terms = segmentation(margin, batch["targets"], valid[index]) | rest
     terms["image"] = image(score[general], batch["defective"][general])
-    if hidden is not None:
-        labelled = batch["labels"] != IGNORED_LABEL
-        terms["language"] = language(model.backbone.logits(hidden[labelled]), batch["labels"][labelled])
+    terms["typed_image"] = image(score[~general], batch["defective"][~general])
     return terms
+
+
+def _read_pictures(
+    model: GenAUModel, batch: dict[str, Any], context: Context, processor: GenAUProcessor
+) -> tuple[Tensor, Tensor, dict[str, LossTerm]]:
+    """Return margin (Q, h, w), s_map (Q,) and the language term, the decoder reading pictures and questions."""
+    index = batch["image_index"]
+    instruction = model.read_instruction(processor.instruction_ids().to(index.device))
+    sight = model.backbone.look_again(batch["pyramid"])
+    picture_ids = processor.picture_ids().to(index.device)
+    seen = model.see(sight, context, batch["content_hw"], picture_ids, instruction)
+    lengths = batch["query_mask"].sum(1)
+    order, margins, scores, logits, labels = [], [], [], [], []
+    for shorter, longest in pairwise(LENGTHS):  # or one whole analysis would pad them all
+        rows = torch.nonzero((lengths > shorter) & (lengths <= longest))[:, 0]
+        if not len(rows):
+            continue
+        words = slice(0, int(lengths[rows].max()))
+        answer = model.ask(
+            seen,
+            batch["query_ids"][rows, words],
+            batch["query_mask"][rows, words],
+            batch["verdict_at"][rows],
+            index[rows],
+        )
+        labelled = batch["labels"][rows, words] != IGNORED_LABEL
+        order.append(rows)
+        margins.append(answer.margin)
+        scores.append(answer.map_score)
+        logits.append(model.backbone.logits(answer.hidden[labelled]))
+        labels.append(batch["labels"][rows, words][labelled])
+    back = torch.cat(order).argsort()
+    return (
+        torch.cat(margins)[back],
+        torch.cat(scores)[back],
+        {"language": language(torch.cat(logits), torch.cat(labels))},
+    )
+
+
+def _read_questions(
+    model: GenAUModel, batch: dict[str, Any], context: Context, valid: Tensor, reader: WordReader
+) -> tuple[Tensor, Tensor, dict[str, LossTerm]]:
+    """Return margin (Q, h, w), s_map (Q,) and the term of types, the decoder reading questions only, or nothing."""
+    index, head = batch["image_index"], model.mask_head
+    features, unprompted = model.project(batch["pyramid"], context)
+    queries = head.query_prior.expand(len(index), -1, -1)
+    if "query_ids" not in batch:
+        return *model.draw_unread(features, unprompted, valid, queries, index), {}
+    worded = head.queries(reader.states(batch["query_ids"], batch["query_mask"]))
+    queries = torch.where(batch["unworded"][:, None, None], queries, worded)
+    margin, score = model.draw_unread(features, unprompted, valid, queries, index)
+    types = head.directions(head.queries(reader.states(batch["type_ids"], batch["type_mask"])))
+    regions = pooled(features, batch["regions"].float(), batch["region_image"])
+    logits = head.scale * regions @ types.T
+    return margin, score, {"type": region_types(logits, batch["region_type"], batch["region_rivals"])}
 
 
 def load_trained(folder: Path, model: GenAUModel) -> None:
