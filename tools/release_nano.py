@@ -21,6 +21,7 @@ from genau.metrics import auroc, balanced_accuracy
 from genau.training.run import advice
 
 WEIGHTS = np.linspace(0, 1, 21)
+WORTH = 0.02  # mean AUROC that a weight must gain over the map alone; less is noise on a hundred pictures
 OUTPUT = Path(__file__).parent.parent / "src" / "genau" / "pretrained" / "nano"
 
 
@@ -36,7 +37,7 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
 
 
 def choose(sets: dict[str, np.ndarray]) -> tuple[float, float, float]:
-    """Return w of the largest mean AUROC, and the threshold of the largest mean balanced accuracy with its value."""
+    """Return w of the largest mean AUROC if it is worth it, and the threshold of the largest mean balanced accuracy."""
 
     def fused(values: np.ndarray, w: float) -> np.ndarray:
         return (1 - w) * values[:, 1] + w * values[:, 2]
@@ -45,6 +46,7 @@ def choose(sets: dict[str, np.ndarray]) -> tuple[float, float, float]:
         return float(np.mean([auroc(fused(values, w), values[:, 0] > 0) for values in sets.values()]))
 
     weight = float(max(WEIGHTS, key=mean_auroc))
+    weight = weight if mean_auroc(weight) >= mean_auroc(0) + WORTH else 0.0
     candidates = np.linspace(0.02, 0.98, 193)
 
     def mean_accuracy(threshold: float) -> float:
