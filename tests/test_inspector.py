@@ -20,7 +20,7 @@ from genau.errors import ImageError, UsageError
 from genau.inspector import Inspector
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
-from genau.prompts import MAX_NAME_CHARACTERS
+from genau.prompts import MAX_NAME_CHARACTERS, Query
 from genau.results import Inspection, Verdict
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -435,3 +435,15 @@ def test_each_step_is_timed(inspector: Inspector, files: list[Path]) -> None:
     timing = inspector.inspect(files[0]).timing_ms
     assert set(timing) == {"see", "ask", "judge", "total"}
     assert timing["total"] == pytest.approx(sum(timing[name] for name in ("see", "ask", "judge")), abs=0.3)
+
+
+def test_a_first_stage_is_not_asked_with_the_product_that_it_never_heard(inspector: Inspector, picture: Draw) -> None:
+    seen = inspector.see(picture(1, 90, 140, spot=True))
+    queries = [Query(product="valve body"), Query("scratch", None, "valve body")]
+    heard = inspector.replies([seen], queries)[0][0]
+    inspector.model.config.reads_pictures = False
+    seen = inspector.see(picture(1, 90, 140, spot=True))
+    named = inspector.replies([seen], queries)[0][0]
+    plain = inspector.replies([seen], [Query(), Query("scratch")])[0][0]
+    assert [reply.map_score for reply in named] == [reply.map_score for reply in plain]
+    assert [reply.map_score for reply in named] != [reply.map_score for reply in heard]

@@ -228,7 +228,6 @@ class Inspector:
         if threshold is not None:
             thresholds = replace(thresholds, image=check_threshold(threshold), method="set by the caller", data="")
         started = time.perf_counter()
-        product = product if self.model.config.reads_pictures else None  # the first stage never names it
         queries = [Query(product=product), *(Query(name, text, product) for name, text in types.items())]
         replies, memories = self.replies(images, queries)
         ask_ms = 1000 * (time.perf_counter() - started) / len(images)
@@ -249,9 +248,10 @@ class Inspector:
     @torch.inference_mode()
     def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
         """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
+        if not self.model.config.reads_pictures:  # a first stage, in which no question names the product
+            queries = [replace(query, product=None) for query in queries]
         pairs = [(image, query) for image in images for query in queries]
-        replies: list[Reply] = []
-        memories: list[Memory] = []
+        replies, memories = list[Reply](), list[Memory]()
         for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
             chunk = pairs[start : start + QUESTIONS_AT_ONCE]
             batch = {k: v.to(self.device) for k, v in self.processor.questions([query for _, query in chunk]).items()}
