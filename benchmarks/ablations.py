@@ -2,8 +2,7 @@
 
 Needs GENAU_DATA, the folder of the sets described in docs/data.md. Every variant is a short `genau train` of its own
 (much shorter than the shipped model's) on the same encoded examples, followed by `genau eval` on the development sets;
-what was interrupted goes on. The figures are collected in benchmarks/ablations.json, from which
-tools/make_benchmarks.py writes the tables of docs/ablations.md.
+what was interrupted goes on. The figures are collected in benchmarks/ablations.json.
 """
 
 import argparse

@@ -32,7 +32,7 @@ RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "patch-memory-dev": (DEV, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS, "--most", "50")),
     "patch-memory-visa": (VISA, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS)),
     "nano-types": (TYPED, ("--model", "nano", "--types", "filtered")),
-    "nano-types-union": (TYPED, ("--model", "nano", "--candidates", UNION)),
+    "nano-types-union": (TYPED[:3], ("--model", "nano", "--candidates", UNION)),
     "self-similarity-types": (TYPED, ("--model", "self-similarity")),
 }
 

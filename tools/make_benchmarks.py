@@ -1,21 +1,17 @@
-"""Write the tables of docs/benchmarks.md and docs/ablations.md: `python tools/make_benchmarks.py [--check]`.
-
-They come from benchmarks/results/ and benchmarks/ablations.json, which the scripts in benchmarks/ write.
+"""Write the tables of docs/benchmarks.md from benchmarks/results/: `python tools/make_benchmarks.py [--check]`.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; all other text of the page is written by hand.
 """
 
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "ablations.md")
-ABLATIONS = ROOT / "benchmarks" / "ablations.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DETECTORS = (("self-similarity", "self-similarity"), ("patch-memory", "patch memory"), ("nano", "**nano**"))
@@ -161,45 +157,6 @@ def commands() -> str:
     return "\n```bash\n" + "\n".join(load(name)["command"] for name in names) + "\n```\n\n"
 
 
-def ablations() -> dict[str, dict[str, Any]]:
-    """Return every ablation's commands and figures, by `variant-seed`."""
-    found: dict[str, dict[str, Any]] = json.loads(ABLATIONS.read_text(encoding="utf-8"))
-    return found
-
-
-def ablation(keys: tuple[str, ...]) -> str:
-    """Return the table of all variants: the mean over their seeds, and the spread where there are several."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for name, run in ablations().items():
-        runs.setdefault(name.rpartition("-")[0], []).append(run["figures"])
-    units = sorted({unit for figures in runs.values() for one in figures for unit in one})
-    lines = []
-    for name, figures in runs.items():
-        cells = [over_seeds([one[unit].get(key) for one in figures]) for unit in units for key in keys]
-        lines.append([name, str(len(figures)), *cells])
-    heads = [f"{unit.replace('/', ', ')} ref., {HEADS[key]}" for unit in units for key in keys]
-    return markdown(["variant", "seeds", *heads], lines)
-
-
-def over_seeds(values: list[float | None]) -> str:
-    """Return mean ± standard deviation, or the one value."""
-    if not values or any(value is None for value in values):
-        return "n/a"
-    numbers = [float(value) for value in values if value is not None]
-    mean = f"{statistics.mean(numbers):.3f}"
-    return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean
-
-
-def ablation_commands() -> str:
-    """Return the commands of every variant's first run."""
-    found = {name.rpartition("-")[0]: run["commands"] for name, run in reversed(ablations().items())}
-    return (
-        "\n```bash\n"
-        + "\n".join(command for commands in reversed(found.values()) for command in commands)
-        + "\n```\n\n"
-    )
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "dev": lambda: detection("dev"),
     "visa": lambda: detection("visa"),
@@ -209,9 +166,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "seconds": seconds,
     "commands": commands,
-    "ablations": lambda: ablation(("image_auroc", "pixel_auroc")),
-    "ablation-types": lambda: ablation(("type_macro_auroc",)),
-    "ablation-commands": ablation_commands,
 }
 
 
@@ -228,13 +182,10 @@ def written(page: str) -> str:
 
 def main() -> None:
     """Write the page, or with --check only say whether it is up to date."""
-    for path in PAGES:
-        page = path.read_text(encoding="utf-8")
-        if "--check" in sys.argv[1:]:
-            if written(page) != page:
-                sys.exit(f"{path} is out of date. Run: python tools/make_benchmarks.py")
-        else:
-            path.write_text(written(page), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if written(page) == page else f"{PAGE} is out of date. Run: python tools/make_benchmarks.py")
+    PAGE.write_text(written(page), encoding="utf-8")
 
 
 if __name__ == "__main__":
