@@ -5,7 +5,10 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from genau.metrics import auroc
 
 ROOT = Path(__file__).parent.parent
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
@@ -32,3 +35,16 @@ def test_a_changed_figure_changes_the_page(writer: dict[str, Any], monkeypatch: 
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     monkeypatch.setitem(writer["TABLES"], "visa", lambda: "\n| another | table |\n| --- | --- |\n\n")
     assert writer["written"](page) != page
+
+
+@pytest.mark.parametrize(("helped", "believed"), [(2, False), (50, True)])
+def test_a_weight_of_the_word_must_be_worth_it(helped: int, believed: bool) -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "release_nano.py"))
+    labels, guess = np.tile([0.0, 1.0], 50), np.random.default_rng(0).random(100)
+    word = guess.copy()
+    word[1 : 2 * helped : 2] += 0.3  # of the first defective pictures
+    gain = auroc(word, labels > 0) - auroc(guess, labels > 0)
+    assert (gain >= tool["WORTH"]) is believed
+    assert gain > 0
+    weight, _, _ = tool["choose"]({"dev/0": np.stack([labels, guess, word], 1)})
+    assert (weight > 0) is believed

@@ -119,3 +119,11 @@ def test_the_shipped_recipe_runs_dry(
     assert found.code == 0, found
     assert "the dry run went through" in found.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_a_baseline_is_refused_with_what_to_do(genau: Callable[..., Any], tmp_path: Path) -> None:
+    config = tmp_path / "rival.yaml"
+    config.write_text("trains: anomalyclip\n")
+    found = genau("train", "-c", config, "--dry-run")
+    assert found.code == 2
+    assert "has no --dry-run. Use --set steps=2" in found.err
