@@ -25,7 +25,7 @@ SEEDS = ("--seed", "0,1,2")
 
 # Name of the run -> data sets and options. The sets of dev/ have hundreds of pictures: 50 good and 50 bad of each.
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nano-dev": (DEV, ("--model", "nano", "--references", "0,4", "--most", "50", "--reserve", "16")),
+    "nano-dev": (DEV, ("--model", "nano", "--references", "0,1,4,16", "--most", "50", "--reserve", "16")),
     "nano-visa": (VISA, ("--model", "nano", "--references", "0,4", *SEEDS)),
     "self-similarity-dev": (DEV, ("--model", "self-similarity", "--most", "50", "--reserve", "16")),
     "self-similarity-visa": (VISA, ("--model", "self-similarity")),

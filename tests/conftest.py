@@ -89,7 +89,9 @@ def trained_looking(model: GenAUModel) -> GenAUModel:
         model.mask_head.gain.fill_(0.5)
         torch.nn.init.normal_(model.mask_head.query.weight, std=0.3)
         torch.nn.init.normal_(model.context_token.weight, std=0.3)
+        torch.nn.init.normal_(model.found_token.weight, std=0.05)
         torch.nn.init.normal_(model.mask_head.evidence.out.weight, std=0.3)
+        torch.nn.init.normal_(model.mask_head.query_seen.weight, std=0.3)
         model.config.text_weight = 0.5
     return model
 

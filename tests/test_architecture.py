@@ -14,7 +14,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers arguments calibration checkpoints datasets detection errors images inspector judgement maps metrics model "
-    "passport paths pixels processor prompts reading regions results weights writer"
+    "passport paths pixels processor prompts reading regions results weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -43,9 +43,10 @@ MAY_IMPORT = {
     "weights": "errors model.backbones",
     "checkpoints": "calibration errors model processor weights",
     "passport": "calibration checkpoints errors model weights",
-    "writer": "answers errors model processor prompts results",
+    "words": "model processor",
+    "writer": "answers errors judgement model processor prompts regions results",
     "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
-    "regions results writer",
+    "regions results words writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
@@ -61,7 +62,7 @@ AT_CALL_TIME = {("results", "report")}
 # Loaded by `genau --help`: all else inside functions only. (Type checkers may see more.)
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
-TORCH = "arguments baselines checkpoints inspector model passport processor training weights writer"
+TORCH = "arguments baselines checkpoints inspector model passport processor training weights words writer"
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",
     "timm": "it pulls torchvision in",

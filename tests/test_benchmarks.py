@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md are those of the runs' own files."""
+"""The tables of the documentation are those of the runs' own files."""
 
 import json
 import runpy
@@ -19,8 +19,9 @@ def writer() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "tools" / "make_benchmarks.py"))
 
 
-def test_the_page_is_what_the_runs_say(writer: dict[str, Any]) -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["benchmarks.md", "ablations.md"])
+def test_the_page_is_what_the_runs_say(writer: dict[str, Any], name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert writer["written"](page) == page, "run: python tools/make_benchmarks.py"
 
 

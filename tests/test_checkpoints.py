@@ -35,7 +35,7 @@ def base_of(model: GenAUModel) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def with_lora(trained_looking: GenAUModel, monkeypatch: pytest.MonkeyPatch) -> GenAUModel:
     """A tiny model with LoRA that matters, and its base in place of the real one."""
-    base, sizes = base_of(trained_looking), trained_looking.config.backbone_config
+    base, sizes = base_of(trained_looking), trained_looking.config.backbone_config or {}
 
     def from_base(_: Path) -> NanoBackbone:
         backbone = NanoBackbone.from_config(sizes)

@@ -18,6 +18,7 @@ from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
 from genau.errors import ImageError, UsageError
 from genau.inspector import Inspector
+from genau.model.backbones import Memory
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import MAX_NAME_CHARACTERS, Query
@@ -437,13 +438,44 @@ def test_each_step_is_timed(inspector: Inspector, files: list[Path]) -> None:
     assert timing["total"] == pytest.approx(sum(timing[name] for name in ("see", "ask", "judge")), abs=0.3)
 
 
-def test_a_first_stage_is_not_asked_with_the_product_that_it_never_heard(inspector: Inspector, picture: Draw) -> None:
+# What the questions are by themselves
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_product_changes_a_map_only_where_the_head_listens_after_the_picture(
+    learned: bool, inspector: Inspector, picture: Draw
+) -> None:
+    if not learned:  # as after a first stage, in which no question names the product
+        inspector.model.mask_head.query_seen.weight.data.zero_()
+        inspector.model.config.reads_pictures = False
     seen = inspector.see(picture(1, 90, 140, spot=True))
-    queries = [Query(product="valve body"), Query("scratch", None, "valve body")]
-    heard = inspector.replies([seen], queries)[0][0]
-    inspector.model.config.reads_pictures = False
-    seen = inspector.see(picture(1, 90, 140, spot=True))
-    named = inspector.replies([seen], queries)[0][0]
     plain = inspector.replies([seen], [Query(), Query("scratch")])[0][0]
-    assert [reply.map_score for reply in named] == [reply.map_score for reply in plain]
-    assert [reply.map_score for reply in named] != [reply.map_score for reply in heard]
+    named = inspector.replies([seen], [Query(product="valve body"), Query("scratch", None, "valve body")])[0][0]
+    for one, other in zip(plain, named, strict=True):
+        assert (one.map_score == other.map_score) is not learned
+        assert one.draw
+        assert other.draw
+        assert np.array_equal(one.draw(), other.draw()) is not learned
+        assert one.text_score != other.text_score  # the verdict's words hear it
+
+
+def test_each_wording_is_read_once_by_itself_whatever_is_inspected_with_it(
+    inspector: Inspector, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    read = inspector.model.read_questions
+
+    def count(instruction: Memory, asked_ids: torch.Tensor, asked_mask: torch.Tensor) -> torch.Tensor:
+        counted.append(len(asked_ids))
+        return read(instruction, asked_ids, asked_mask)
+
+    monkeypatch.setattr(inspector.model, "read_questions", count)
+    first = list(inspector.inspect_many(files, types=["scratch", "dent"], batch_size=2))
+    assert sum(counted) == 3
+    again = list(inspector.inspect_many(files, types=["dent", "scratch"], batch_size=5))
+    inspector.inspect(files[0], types=["dent"], product="cap", analysis=False)
+    assert sum(counted) == 3
+    for row, other in zip(first, again, strict=True):
+        assert_same(row, other)
+    inspector.inspect(files[0], types=["burr", "dent"], analysis=False)
+    assert sum(counted) == 4

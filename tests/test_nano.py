@@ -23,6 +23,7 @@ from genau.model.configuration import GenAUConfig
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import DEFECT_WORD, NORMAL_WORD
 from genau.results import Verdict
+from genau.training import words
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,7 @@ def test_the_shipped_recipe_runs_dry(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENAU_DATA", str(tmp_path))
+    monkeypatch.setattr(words, "VOCABULARY_WORDS", 10)
     config = Path(__file__).parent.parent / "configs" / f"{name}.yaml"
     changes = [part for change in [*start, "synthetic=1", "real=[]", "batch_size=2"] for part in ("--set", change)]
     found = genau("train", "-c", config, *changes, "--dry-run")

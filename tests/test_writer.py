@@ -238,3 +238,31 @@ def test_a_bad_part_never_gets_the_advice_for_a_good_one(
     assert (bad.verdict, good.verdict) == ("defect", "normal")
     assert bad.recommendation in inspector.model.config.trained_advice
     assert good.recommendation == NORMAL_ADVICE
+
+
+def test_no_word_is_said_twice_in_a_row(
+    writer: AnalysisWriter, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MAX_FREE_TOKENS", 400)
+    monkeypatch.setattr(writer_module, "FREE_TEXT", "[A-Za-z][A-Za-z ]{30,60}")
+    wish(writer, monkeypatch, DEFECT_WORD)
+    analysis = writer.write(memory, DEFECT_WORD, without(KNOWN, "Appearance"))
+    assert analysis is not None
+    assert analysis.appearance.count("defect") > 1
+    assert "defect defect" not in analysis.appearance
+
+
+def test_the_cause_and_the_advice_of_a_bad_part_are_among_those_that_were_trained(
+    inspector: Inspector, picture: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MAX_FREE_TOKENS", 400)
+    config = inspector.model.config
+    config.writes_analysis, config.trained_causes, config.trained_advice = True, ("worn tool", "dirt"), ("clean it",)
+    seen = inspector.see(picture(1, spot=True))
+    bad = inspector.ask(seen, analysis=True, threshold=0.0).analysis
+    good = inspector.ask(seen, analysis=True, threshold=1.0).analysis
+    assert bad is not None
+    assert good is not None
+    assert bad.likely_cause in config.trained_causes
+    assert bad.recommendation == "clean it"
+    assert (good.types, good.location, good.severity, good.likely_cause) == ("none",) * 4

@@ -1,17 +1,21 @@
-"""Write the tables of docs/benchmarks.md from benchmarks/results/: `python tools/make_benchmarks.py [--check]`.
+"""Write the tables of docs/benchmarks.md and docs/ablations.md: `python tools/make_benchmarks.py [--check]`.
+
+They come from benchmarks/results/ and benchmarks/ablations.json, which the scripts in benchmarks/ write.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; all other text of the page is written by hand.
 """
 
 import json
 import re
+import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "ablations.md")
+ABLATIONS = ROOT / "benchmarks" / "ablations.json"
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DETECTORS = (("self-similarity", "self-similarity"), ("patch-memory", "patch memory"), ("nano", "**nano**"))
@@ -157,6 +161,67 @@ def commands() -> str:
     return "\n```bash\n" + "\n".join(load(name)["command"] for name in names) + "\n```\n\n"
 
 
+def ablations() -> dict[str, dict[str, Any]]:
+    """Return every ablation's commands and figures, by `variant-seed`."""
+    found: dict[str, dict[str, Any]] = json.loads(ABLATIONS.read_text(encoding="utf-8"))
+    return found
+
+
+def ablation(names: Sequence[str], losses: Sequence[str] = ()) -> str:
+    """Return a table of variants: mean AUROCs over their seeds and sets, and the parts of the loss at the end."""
+    runs = {name: runs_of(name) for name in names}
+    units = sorted({unit for found in runs.values() for run in found for unit in run["figures"]})
+    keys = ("image_auroc", "pixel_auroc")
+    lines = []
+    for name, found in runs.items():
+        if found:
+            cells = [over_seeds([run["figures"][unit][key] for run in found]) for unit in units for key in keys]
+            means = over_seeds([statistics.mean(run["figures"][u]["image_auroc"] for u in units) for run in found])
+            ends = [over_seeds([run["losses"].get(f"loss_{part}") for run in found]) for part in losses]
+            lines.append([f"`{name}`", str(len(found)), *cells, means, *ends])
+    heads = [f"{unit.partition('/')[0]}, {HEADS[key]}" for unit in units for key in keys]
+    return markdown(["variant", "seeds", *heads, "mean image AUROC", *(f"{part} loss" for part in losses)], lines)
+
+
+def seeds(name: str) -> str:
+    """Return the table of the whole recipe with several seeds: a line per set and number of references."""
+    found = runs_of(name)
+    keys = ("image_auroc", "pixel_auroc", "pixel_aupro")
+    lines = [
+        [
+            unit.partition("/")[0],
+            unit.partition("/")[2],
+            *(over_seeds([r["figures"][unit][k] for r in found]) for k in keys),
+        ]
+        for unit in (found[0]["figures"] if found else ())
+    ]
+    return markdown(["set", "references", *(HEADS[key] for key in keys)], lines)
+
+
+def runs_of(name: str) -> list[dict[str, Any]]:
+    """Return a variant's runs, one for each seed."""
+    return [run for key, run in sorted(ablations().items()) if key.rpartition("-")[0] == name]
+
+
+def over_seeds(values: list[float | None]) -> str:
+    """Return mean ± standard deviation, or the one value."""
+    if not values or any(value is None for value in values):
+        return "n/a"
+    numbers = [float(value) for value in values if value is not None]
+    mean = f"{statistics.mean(numbers):.3f}"
+    return f"{mean} ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else mean
+
+
+def ablation_commands() -> str:
+    """Return the commands of every variant's first run."""
+    found = {name.rpartition("-")[0]: run["commands"] for name, run in reversed(ablations().items())}
+    return (
+        "\n```bash\n"
+        + "\n".join(command for commands in reversed(found.values()) for command in commands)
+        + "\n```\n\n"
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "dev": lambda: detection("dev"),
     "visa": lambda: detection("visa"),
@@ -166,6 +231,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "seconds": seconds,
     "commands": commands,
+    "seeds-full-head": lambda: seeds("full-head"),
+    "seeds-full": lambda: seeds("full"),
+    "ablation-queries": lambda: ablation(("words", "static", "no-normal-query", "no-context")),
+    "ablation-data": lambda: ablation(("half-data", "no-synthetic", "no-real")),
+    "ablation-joint": lambda: ablation(("words", "more-pictures", "more-time", "joint")),
+    "ablation-size": lambda: ablation(("size-448", "size-640", "size-832")),
+    "ablation-lambda": lambda: ablation(
+        ("joint-lambda-0", "joint-lambda-0.5", "joint", "joint-lambda-2"), ("language", "verdict", "type")
+    ),
+    "ablation-commands": ablation_commands,
 }
 
 
@@ -182,10 +257,13 @@ def written(page: str) -> str:
 
 def main() -> None:
     """Write the page, or with --check only say whether it is up to date."""
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if written(page) == page else f"{PAGE} is out of date. Run: python tools/make_benchmarks.py")
-    PAGE.write_text(written(page), encoding="utf-8")
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        if "--check" in sys.argv[1:]:
+            if written(page) != page:
+                sys.exit(f"{path} is out of date. Run: python tools/make_benchmarks.py")
+        else:
+            path.write_text(written(page), encoding="utf-8")
 
 
 if __name__ == "__main__":

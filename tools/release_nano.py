@@ -1,12 +1,15 @@
-"""Turn a training run into the shipped nano: `python tools/release_nano.py RUN --scores EVALUATION/images.jsonl`.
+"""Turn a training run into the shipped nano: `python tools/release_nano.py RUN --scores EVALUATION/images.jsonl ...`.
 
-Chooses w and the image threshold on development scores (`genau eval` on dev/), never on evaluation data,
-and writes the adapter form in half precision into the package. The model card is docs/model-card.md.
+Chooses w and the image threshold on development scores, never on evaluation data: `genau eval` on dev/ and on fresh
+synthetic scenes (`genau data synth --count 100 --seed 7000000`), because two products alone do not tell where a
+threshold lies on a third. Every set counts the same. Then it writes the adapter form in half precision into the
+package. The model card is docs/model-card.md.
 """
 
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +21,17 @@ from safetensors.torch import save_file
 from genau import checkpoints
 from genau.calibration import Thresholds
 from genau.metrics import auroc, balanced_accuracy
-from genau.training.run import advice
+from genau.training.run import advice, causes
 
 WEIGHTS = np.linspace(0, 1, 21)
 WORTH = 0.02  # mean AUROC that a weight must gain over the map alone; less is noise on a hundred pictures
 OUTPUT = Path(__file__).parent.parent / "src" / "genau" / "pretrained" / "nano"
 
 
-def read_scores(path: Path) -> dict[str, np.ndarray]:
-    """Return per development set an array (n, 3): label, map score, text score."""
+def read_scores(paths: Sequence[Path]) -> dict[str, np.ndarray]:
+    """Return per development set and number of references an array (n, 3): label, map score, text score."""
     rows = defaultdict(list)
-    for line in path.read_text().splitlines():
+    for line in (line for path in paths for line in path.read_text().splitlines()):
         row = json.loads(line)
         if row["seed"] == 0 and row["pred_score"] is not None:  # one draw of references, inspected pictures
             name = f"{row['dataset']}/{row['references']}"
@@ -69,7 +72,7 @@ def main() -> None:
     """Write the package's nano."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of `genau train`")
-    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, nargs="+", required=True)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -78,8 +81,8 @@ def main() -> None:
     weight, threshold, accuracy = choose(sets)
     config = checkpoint.model.config
     config.text_weight = weight
-    config.trained_advice = advice()
-    config.backbone_config["decoder"].pop("_name_or_path", None)  # a folder of this machine
+    config.trained_advice, config.trained_causes = advice(), causes()
+    (config.backbone_config or {})["decoder"].pop("_name_or_path", None)  # a folder of this machine
     thresholds = Thresholds(
         image=threshold,
         method=f"largest mean balanced accuracy ({accuracy:.3f}) over development sets",

@@ -21,15 +21,14 @@ from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory, PicturePatches
 from genau.model.modeling import GenAUModel, Seen
-from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query
+from genau.prompts import DEFECT_WORD, NORMAL_WORD, Query
 from genau.reading import ImageSource, read_picture
-from genau.regions import locations, severity
-from genau.results import UNKNOWN_TYPE, Analysis, Inspection, Verdict
-from genau.writer import AnalysisWriter
+from genau.results import Analysis, Inspection, Verdict
+from genau.words import WordReader
+from genau.writer import AnalysisWriter, decided_lines
 
 QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
 PICTURES_AT_ONCE = 8
-NOT_LOCALISED = "not localised"
 References = ContextMemory | ImageSource | Sequence[ImageSource]
 
 
@@ -49,12 +48,12 @@ class Inspector:
     """One loaded model, ready to inspect pictures of any product."""
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, device: str = "cpu") -> None:
-        self.name = checkpoint.name
-        self.thresholds = checkpoint.thresholds
+        self.name, self.thresholds = checkpoint.name, checkpoint.thresholds
         self.processor = checkpoint.processor
         self.device = arguments.check_device(device)
         self.model: GenAUModel = checkpoint.model
         self.model.to(device).eval()  # type: ignore[arg-type]
+        self._reader = WordReader(self.model, self.processor)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "nano", device: str = "cpu") -> "Inspector":
@@ -248,15 +247,14 @@ class Inspector:
     @torch.inference_mode()
     def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
         """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
-        if not self.model.config.reads_pictures:  # a first stage, in which no question names the product
-            queries = [replace(query, product=None) for query in queries]
         pairs = [(image, query) for image in images for query in queries]
         replies, memories = list[Reply](), list[Memory]()
         for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
             chunk = pairs[start : start + QUESTIONS_AT_ONCE]
             batch = {k: v.to(self.device) for k, v in self.processor.questions([query for _, query in chunk]).items()}
             index = torch.tensor([image.row for image, _ in chunk], device=self.device)
-            answer = self.model.ask(images[0].seen, **batch, image_index=index)
+            asked = self._reader.states(batch.pop("asked_ids"), batch.pop("asked_mask"))
+            answer = self.model.ask(images[0].seen, asked, **batch, image_index=index)
             margins = answer.margin.float().cpu().numpy()
             scores = torch.stack([answer.map_score, answer.text_score, answer.pred_score], 1).tolist()
             for row, ((image, query), margin) in enumerate(zip(chunk, margins, strict=True)):
@@ -270,21 +268,8 @@ class Inspector:
 
     def _analyse(self, judged: Judged, memory: Memory, *, asked: bool) -> Analysis | None:
         """Let the decoder describe what was decided; all that follows from the mask is given."""
-        result = judged.inspection
-        defective = result.verdict is Verdict.DEFECT
-        config = self.model.config
-        known = {"Types": NOTHING, "Location": NOTHING, "Severity": NOTHING, "Recommendation": NORMAL_ADVICE}
-        choices: dict[str, Sequence[str]] = {}
-        if defective:
-            known = {"Location": locations(judged.regions) if judged.regions else NOT_LOCALISED}
-            known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
-            if config.trained_advice:  # never the advice for a good part
-                choices["Recommendation"] = config.trained_advice
-            if asked or not config.trained_types:
-                known["Types"] = ", ".join(dict.fromkeys(defect.type for defect in result.defects)) or UNKNOWN_TYPE
-            else:
-                choices["Types"] = config.trained_types
-        return self._writer.write(memory, DEFECT_WORD if defective else NORMAL_WORD, known, choices)
+        word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
+        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, asked=asked))
 
 
 def _read_or_fail(source: ImageSource, roi: NDArray[np.bool_] | None) -> Picture | Inspection:

@@ -4,6 +4,7 @@ Shapes: B pictures, S canvas side, Q questions, T words.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,29 +141,38 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """Questions -> `query_ids`, `query_mask` (Q, T), `verdict_at` (Q,), and with `answers` also `labels` (Q, T).
 
-        A label stands at the word that it follows, so it needs no shift; the end of the turn is one, or the model
-        would never learn to stop. `forms` chooses the phrasing of each question.
+        `asked_ids`, `asked_mask` (Q, T') are the same questions in the first phrasing, without product and answer: what
+        is looked for, whatever the picture is. A label stands at the word that it follows, so it needs no shift; the
+        end of the turn is one, or the model would never learn to stop. `forms` chooses the phrasing of each question.
         """
         chat = CHAT_FORMATS[self.chat_format]
-        rows, labels, verdict_at = [], [], []
+        rows, asked, labels, verdict_at = [], [], [], []
         for number, query in enumerate(queries):
-            spans = question_spans(query, forms[number] if forms else 0)
-            ids = self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])
+            form = forms[number] if forms else 0
+            ids = self._question(query, form)
+            asked.append(self._question(replace(query, product=None), 0))
             verdict_at.append(len(ids) - 1)
             # An answer holds the data's names of types, so it is as little trusted as a question.
             answer = [*self.encode_text(answers[number]), *self._encode([Span(chat.end_of_turn)])] if answers else []
             rows.append(ids + answer[:-1])
             labels.append([IGNORED_LABEL] * (len(ids) - 1) + answer)
-        length = max(len(row) for row in rows)
-        pad = self.tokenizer.pad_token_id or 0
-        batch = {
-            "query_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
-            "query_mask": torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
-            "verdict_at": torch.tensor(verdict_at),
-        }
+        batch = self._padded("query", rows) | self._padded("asked", asked) | {"verdict_at": torch.tensor(verdict_at)}
         if answers:
+            length = batch["query_ids"].shape[1]
             batch["labels"] = torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])
         return batch
+
+    def _question(self, query: Query, form: int) -> list[int]:
+        chat, spans = CHAT_FORMATS[self.chat_format], question_spans(query, form)
+        return self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])
+
+    def _padded(self, name: str, rows: Sequence[list[int]]) -> dict[str, Tensor]:
+        """Return ids and mask (Q, T), padded on the right."""
+        length, pad = max(len(row) for row in rows), self.tokenizer.pad_token_id or 0
+        return {
+            f"{name}_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
+            f"{name}_mask": torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
+        }
 
     def __call__(self, images: Sequence[NDArray[np.uint8]], queries: Sequence[Query], **_: object) -> BatchFeature:
         """Return all inputs of `GenAUModel.forward` for one question per picture."""

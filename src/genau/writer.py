@@ -16,15 +16,42 @@ from torch import Tensor
 
 from genau.answers import parse_analysis
 from genau.errors import UsageError
+from genau.judgement import Judged
 from genau.model.backbones import Memory
+from genau.model.configuration import GenAUConfig
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
-from genau.prompts import ANALYSIS_KEYS, CHAT_FORMATS
-from genau.results import Analysis
+from genau.prompts import ANALYSIS_KEYS, CHAT_FORMATS, NORMAL_ADVICE, NOTHING
+from genau.regions import locations, severity
+from genau.results import UNKNOWN_TYPE, Analysis, Verdict
 
+NOT_LOCALISED = "not localised"
 FREE_CHARACTERS = 90  # of one free line
 FREE_TEXT = r"[A-Za-z][A-Za-z0-9 ,\-]{2," + str(FREE_CHARACTERS) + "}"
+SHORTEST_WORD = 3  # letters; shorter pieces may stand twice in one word
 MAX_FREE_TOKENS = 96  # of one analysis, against a decoder that never ends a line
+
+
+def decided_lines(
+    judged: Judged, config: GenAUConfig, *, asked: bool
+) -> tuple[dict[str, str], dict[str, Sequence[str]]]:
+    """Return the lines of an analysis that follow from the mask, and the words among which others are chosen.
+
+    `asked` says whether there were candidate types: then what was found of them is what is said.
+    """
+    if judged.inspection.verdict is not Verdict.DEFECT:
+        known = {key: NOTHING for key in ("Types", "Location", "Severity", "Likely cause")}
+        return known | {"Recommendation": NORMAL_ADVICE}, {}
+    known = {"Location": locations(judged.regions) if judged.regions else NOT_LOCALISED}
+    known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
+    # Never the cause and the advice of a good part.
+    choices = {"Likely cause": config.trained_causes, "Recommendation": config.trained_advice}
+    if asked or not config.trained_types:
+        found = dict.fromkeys(defect.type for defect in judged.inspection.defects)
+        known["Types"] = ", ".join(found) or UNKNOWN_TYPE
+    else:
+        choices["Types"] = config.trained_types
+    return known, {key: words for key, words in choices.items() if words}
 
 
 def analysis_grammar(verdict_word: str, known: Mapping[str, str], choices: Mapping[str, Sequence[str]]) -> str:
@@ -78,7 +105,7 @@ class AnalysisWriter:
         while free < MAX_FREE_TOKENS and not matcher.is_stopped():
             step = self._plain(matcher.compute_ff_tokens())  # the first is never empty: the verdict word is forced
             if not step:
-                step = [self._choose(matcher, hidden)]
+                step = [self._choose(matcher, hidden, ids[-1])]
                 free += 1
                 if step == [self.end_id]:
                     break
@@ -107,9 +134,20 @@ class AnalysisWriter:
         hidden, memory = backbone.read(backbone.embed(words), torch.ones_like(words, dtype=torch.bool), memory)
         return hidden[0, -1], memory
 
-    def _choose(self, matcher: LLMatcher, hidden: Tensor) -> int:
-        """Return the likeliest word that the grammar allows."""
+    def _choose(self, matcher: LLMatcher, hidden: Tensor, last: int) -> int:
+        """Return the likeliest word that the grammar allows, and not the last one again where there is a choice."""
         logits = self.model.backbone.logits(hidden).cpu().numpy()
         fill_next_token_bitmask(matcher, self.bitmask)
-        allowed = np.unpackbits(self.bitmask[0].view(np.uint8), bitorder="little")[: self.vocabulary]
+        allowed = np.unpackbits(self.bitmask[0].view(np.uint8), bitorder="little")[: self.vocabulary].astype(bool)
+        again = self._spelt_alike(last)
+        if allowed.sum() > allowed[again].sum():
+            allowed[again] = False
         return int(np.where(allowed, logits, -np.inf).argmax())
+
+    def _spelt_alike(self, token: int) -> list[int]:
+        """Return the ids of the same word with and without a space before it; none for what is no word."""
+        word = self.processor.tokenizer.decode([token]).strip()
+        if len(word) < SHORTEST_WORD or not word.isalpha():
+            return []
+        spellings = (self.processor.encode_text(text) for text in (word, f" {word}"))
+        return [ids[0] for ids in spellings if len(ids) == 1]

@@ -99,6 +99,7 @@ def toy(config: GenAUConfig, toy_processor: GenAUProcessor) -> GenAUModel:
         nn.init.normal_(model.mask_head.query.weight, std=0.3)
         nn.init.normal_(model.context_token.weight, std=0.3)
         nn.init.normal_(model.mask_head.evidence.out.weight, std=0.3)
+        nn.init.normal_(model.mask_head.query_seen.weight, std=0.3)
     return model
 
 
@@ -111,7 +112,10 @@ def see(model: GenAUModel, processor: GenAUProcessor, pictures: list[NDArray[np.
 
 
 def ask(model: GenAUModel, processor: GenAUProcessor, seen: Seen, queries: list[Query], index: list[int]) -> Answer:
-    return model.ask(seen, **processor.questions(queries), image_index=torch.tensor(index))
+    questions = processor.questions(queries)
+    instruction = model.read_instruction(processor.instruction_ids())
+    asked = model.read_questions(instruction, questions.pop("asked_ids"), questions.pop("asked_mask"))
+    return model.ask(seen, asked, **questions, image_index=torch.tensor(index))
 
 
 @torch.no_grad()
@@ -151,9 +155,14 @@ def test_a_toy_familys_cached_answer_equals_one_call_over_everything(
     cached = ask(toy, toy_processor, see(toy, toy_processor, pictures), queries, [0, 1])
     whole = toy(**toy_processor(pictures, queries))
     assert torch.allclose(cached.pred_score, whole.pred_score, atol=TOLERANCE)
+    assert torch.allclose(cached.margin, whole.margin, atol=TOLERANCE)
     batch = toy_processor.questions(queries[:1])
     ids = torch.cat([toy_processor.instruction_ids(), toy_processor.picture_ids()[None], batch["query_ids"]], 1)
-    sequence = toy.seg_tokens.place(toy.backbone.embed(ids), ids)
+    seen = see(toy, toy_processor, pictures[:1])
+    instruction = toy.read_instruction(toy_processor.instruction_ids())
+    alone = toy.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])
+    found = toy.found_token(toy._found(seen, alone, torch.tensor([0])))
+    sequence = toy.seg_tokens.place(toy.backbone.embed(ids), ids, found)
     start = toy_processor.instruction_ids().shape[1]
     picture_words = whole_picture(toy, toy_processor, pictures[0])
     sequence[:, start : start + 15] = picture_words
@@ -170,7 +179,8 @@ def whole_picture(model: GenAUModel, processor: GenAUProcessor, rgb: NDArray[np.
     sight = model.backbone.look(batch["pixel_values"])
     context = model.compare(sight.pyramid, batch["content_hw"], [None])
     features, unprompted = model.project(sight.pyramid, context)
-    told = model._told(features, context, unprompted, model.valid_cells(batch["content_hw"], features[0]), (3, 5))
+    prior = model.mask_head.draw(features, unprompted, model.mask_head.query_prior[None], torch.tensor([0]))
+    told = model._told(features, context, prior, model.valid_cells(batch["content_hw"], features[0]), (3, 5))
     words: Tensor = sight.visual_tokens + told @ model.context_token.weight.T
     return words
 

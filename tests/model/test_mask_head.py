@@ -37,6 +37,7 @@ def head() -> MaskHead:
         made.gain.fill_(0.7)
         torch.nn.init.normal_(made.query.weight)
         torch.nn.init.normal_(made.evidence.out.weight)
+        torch.nn.init.normal_(made.query_seen.weight)
         made.log_distance_gain.copy_(torch.tensor([math.log(16.0), math.log(8.0)]))
     return made
 
@@ -64,6 +65,11 @@ def pyramid() -> tuple[Tensor, ...]:
 @pytest.fixture
 def states() -> Tensor:
     return torch.randn(len(INDEX), 2, HIDDEN, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def told() -> Tensor:
+    return torch.randn(len(INDEX), 2, HIDDEN, generator=torch.Generator().manual_seed(8))
 
 
 @pytest.fixture
@@ -126,6 +132,18 @@ def test_queries_are_the_normalised_states_seen_through_one_matrix_beside_the_pr
 
 
 @torch.no_grad()
+def test_the_states_after_the_picture_are_added_through_a_matrix_of_their_own(
+    head: MaskHead, states: Tensor, told: Tensor
+) -> None:
+    found = head.queries(states, 5 * told - 2) - head.queries(states)
+    for number in range(len(states)):
+        for word in range(2):
+            s = told[number, word]
+            normed = (s - s.mean()) / (s.var(unbiased=False) + 1e-5).sqrt()
+            assert torch.allclose(found[number, word], head.query_seen.weight @ normed, atol=1e-4)
+
+
+@torch.no_grad()
 def test_the_unprompted_margin_is_the_distance_beyond_its_offset_and_the_evidence(
     head: MaskHead, context: Context
 ) -> None:
@@ -145,14 +163,15 @@ def test_without_gain_and_evidence_the_map_is_exactly_the_distance(
 
 
 def test_a_new_head_starts_without_gain_without_evidence_and_with_the_prior_alone(
-    context: Context, states: Tensor
+    context: Context, states: Tensor, told: Tensor
 ) -> None:
     config = GenAUConfig()
     head = MaskHead(config, (4, 6, 8, 16), HIDDEN)
     assert head.gain.item() == 0
     assert head.scale.item() == 0
     assert head.log_tau.exp().item() == pytest.approx(config.tau_init)
-    assert torch.equal(head.queries(states), head.query_prior.expand(len(states), -1, -1))
+    for found in (head.queries(states), head.queries(states, told)):
+        assert torch.equal(found, head.query_prior.expand(len(states), -1, -1))
     assert (head.evidence(context_scalars(context), context.valid) == 0).all()
     assert head.log_distance_gain.exp().tolist() == pytest.approx([config.distance_gain_init] * 2)
 
@@ -467,10 +486,11 @@ def test_projected_in_bf16_the_map_stays_close_and_is_drawn_in_fp32(
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_everything_that_should_learn_gets_a_gradient(
-    head: MaskHead, context: Context, pyramid: tuple[Tensor, ...], states: Tensor, bf16: bool
+    head: MaskHead, context: Context, pyramid: tuple[Tensor, ...], states: Tensor, told: Tensor, bf16: bool
 ) -> None:
     head.bf16 = bf16
-    found = head.draw(head.project(pyramid, context), head.unprompted(context, GRIDS[0]), head.queries(states), INDEX)
+    queries = head.queries(states, told)
+    found = head.draw(head.project(pyramid, context), head.unprompted(context, GRIDS[0]), queries, INDEX)
     found.square().sum().backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name

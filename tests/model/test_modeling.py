@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,10 @@ def see(model: GenAUModel, processor: GenAUProcessor, pictures: list[NDArray[np.
 
 
 def ask(model: GenAUModel, processor: GenAUProcessor, seen: Seen, queries: list[Query], index: list[int]) -> Answer:
-    return model.ask(seen, **processor.questions(queries), image_index=torch.tensor(index))
+    questions = processor.questions(queries)
+    instruction = model.read_instruction(processor.instruction_ids())
+    asked = model.read_questions(instruction, questions.pop("asked_ids"), questions.pop("asked_mask"))
+    return model.ask(seen, asked, **questions, image_index=torch.tensor(index))
 
 
 def close(one: Answer, row: int, other: Answer, other_row: int) -> bool:
@@ -88,8 +92,13 @@ def test_the_cached_answer_equals_one_pass_over_the_whole_sequence(
     sight = model.backbone.look(batch["pixel_values"])
     questions = processor.questions([Query("dent")])
     ids = torch.cat([processor.instruction_ids(), processor.picture_ids()[None], questions["query_ids"]], 1)
-    words = model.seg_tokens.place(model.backbone.embed(ids), ids)
-    told = model._told(seen.features, seen.context, seen.unprompted, seen.valid, sight.token_grid)
+    alone = model.read_questions(
+        model.read_instruction(processor.instruction_ids()), questions["asked_ids"], questions["asked_mask"]
+    )
+    found = model.found_token(model._found(seen, alone, torch.tensor([0])))
+    assert found.abs().max() > 0.01
+    words = model.seg_tokens.place(model.backbone.embed(ids), ids, found)
+    told = model._told(seen.features, seen.context, seen.prior, seen.valid, sight.token_grid)
     assert told.abs().max() > 0.1
     visual = sight.visual_tokens + model.context_token(told)
     words = words.masked_scatter((ids == model.config.image_token_id)[..., None], visual)
@@ -172,13 +181,13 @@ def test_patches_are_cut_at_every_scale_and_know_where_the_picture_ends(
 @torch.no_grad()
 def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_looking: GenAUModel) -> None:
     model, (height, width), (rows, columns) = trained_looking, (6, 10), (3, 5)
-    head, size = model.mask_head, model.config.head_width
+    size = model.config.head_width
     generator = torch.Generator().manual_seed(0)
     features = tuple(
         torch.nn.functional.normalize(torch.randn(2, size, *grid, generator=generator), dim=1)
         for grid in ((height, width), (3, 5))
     )
-    unprompted = 4 * torch.randn(2, height, width, generator=generator)
+    margin = 4 * torch.randn(2, height, width, generator=generator)
     valid = torch.ones(2, height, width, dtype=torch.bool)
     valid[1, :, 7:] = False
     context = Context(
@@ -189,12 +198,7 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
         torch.tensor([False, True]),
         torch.ones(2, height, columns, dtype=torch.bool),
     )
-    told = model._told(features, context, unprompted, valid, (rows, columns))
-    prior = head.query_prior / head.query_prior.norm(dim=1, keepdim=True)
-    coarse = torch.einsum("bwyx,w->byx", features[1], prior[0] - prior[1])
-    cosine = torch.einsum("bwyx,w->byx", features[0], prior[0] - prior[1])
-    cosine += torch.nn.functional.interpolate(coarse[:, None], (height, width), mode="bilinear")[:, 0]
-    margin = 0.5 * 10 * cosine / 2 + unprompted
+    told = model._told(features, context, margin, valid, (rows, columns))
     assert told.shape == (2, rows * columns, 2 + 9 + size)
     for b in range(2):
         for row in range(rows):
@@ -210,6 +214,50 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
                 assert told[b, row * columns + column].tolist() == pytest.approx(expected, abs=1e-4)
 
 
+@torch.no_grad()
+def test_a_question_is_told_what_its_own_map_and_that_of_no_question_show(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    model.mask_head.distance_offset.fill_(0.1)  # or all margins of this tiny model would be too small to be told apart
+    seen = see(model, processor, [picture(1, spot=True), picture(2, 140, 60)])
+    index, valid = torch.tensor([1, 0, 0]), seen.valid.clone()
+    valid[0, :, 8:] = False  # a region of interest
+    seen = replace(seen, valid=valid)
+    questions = processor.questions([Query(), Query("dent"), Query("scratch")])
+    instruction = model.read_instruction(processor.instruction_ids())
+    alone = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
+    found = model._found(seen, alone, index)
+    queries = model.mask_head.queries(alone)
+    margin, _ = model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)
+    for row, picture_row in enumerate(index.tolist()):
+        expected = []
+        for one in (margin[row], seen.prior[picture_row]):
+            cells = one[seen.valid[picture_row]].sort(descending=True).values
+            for share in (0.0005, 0.005, 0.05):
+                top = cells[: max(1, math.ceil(share * len(cells)))].mean()
+                expected.append(float(top.clamp(-4, 4)) / 4)
+        assert found[row].tolist() == pytest.approx(expected, abs=1e-5)
+    assert not torch.allclose(found[1], found[2], atol=1e-3)  # the same picture, another question
+    prior = model.mask_head.query_prior.expand(2, -1, -1)
+    drawn, _ = model.draw_unread(seen.features, seen.unprompted, seen.valid, prior, torch.arange(2))
+    assert torch.allclose(seen.prior, drawn, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_a_question_is_told_changes_the_word_and_nothing_else_before_training(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    model.mask_head.query_seen.weight.zero_()
+    seen = see(model, processor, [picture(1, spot=True)])
+    told = ask(model, processor, seen, [Query("dent")], [0])
+    model.found_token.weight.zero_()
+    untold = ask(model, processor, seen, [Query("dent")], [0])
+    assert abs(told.text_score.item() - untold.text_score.item()) > 1e-4
+    assert torch.equal(told.margin, untold.margin)
+
+
 # Questions that are read without a picture
 
 
@@ -221,10 +269,10 @@ def test_questions_without_a_picture_are_read_after_the_instruction_alone(
     queries = [Query(), Query("scratch"), Query("a very long name of a type", "and its description")]
     questions = processor.questions(queries)
     instruction = model.read_instruction(processor.instruction_ids())
-    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    states = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
     assert states.shape == (3, 2, model.backbone.hidden_size)
     for row, query in enumerate(queries):
-        ids = torch.cat([processor.instruction_ids(), processor.questions([query])["query_ids"]], 1)
+        ids = torch.cat([processor.instruction_ids(), processor.questions([query])["asked_ids"]], 1)
         words = model.seg_tokens.place(model.backbone.embed(ids), ids)
         hidden, _ = model.backbone.read(words, torch.ones_like(ids, dtype=torch.bool), None)
         for word, token in enumerate((model.config.seg_defect_token_id, model.config.seg_normal_token_id)):
@@ -238,7 +286,8 @@ def test_queries_that_know_nothing_of_the_pictures_are_drawn_and_scored_as_the_p
     trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
 ) -> None:
     model = trained_looking
-    model.mask_head.query.weight.zero_()  # the decoder says nothing
+    model.mask_head.query.weight.zero_()  # the decoder says nothing ...
+    model.mask_head.query_seen.weight.zero_()  # ... before or after the picture
     seen = see(model, processor, [picture(1, spot=True), picture(2, 140, 60)])
     index = torch.tensor([1, 0, 1])
     asked = ask(model, processor, seen, [Query(), Query("dent"), Query("dent")], index.tolist())
@@ -259,14 +308,14 @@ def test_a_model_of_the_first_stage_answers_as_it_was_trained_from_the_words_of_
         [Query("dent"), Query(), Query("dent")],
         [0, 1, 1],
     )
-    asked = {}
-    for reads in (True, False):
-        model.config.reads_pictures = reads
-        seen = see(model, processor, pictures)
-        asked[reads] = ask(model, processor, seen, queries, index)
+    asked = {True: ask(model, processor, see(model, processor, pictures), queries, index)}
+    model.config.reads_pictures = False
+    model.mask_head.query_seen.weight.zero_()  # no first stage trains it
+    seen = see(model, processor, pictures)
+    asked[False] = ask(model, processor, seen, queries, index)
     questions = processor.questions(queries)
     instruction = model.read_instruction(processor.instruction_ids())
-    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    states = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
     worded = model.mask_head.queries(states)
     margin, score = model.draw_unread(seen.features, seen.unprompted, seen.valid, worded, torch.tensor(index))
     assert torch.allclose(asked[False].margin, margin, atol=TOLERANCE)
@@ -284,11 +333,54 @@ def test_the_words_of_a_question_that_saw_no_picture_still_change_the_map(
     seen = see(model, processor, [picture(1, spot=True)])
     questions = processor.questions([Query("scratch"), Query("dent"), Query("scratch")])
     instruction = model.read_instruction(processor.instruction_ids())
-    states = model.read_questions(instruction, questions["query_ids"], questions["query_mask"])
+    states = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
     queries, index = model.mask_head.queries(states), torch.zeros(3, dtype=torch.long)
     margin, _ = model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)
     assert torch.allclose(margin[0], margin[2], atol=TOLERANCE)
     assert not torch.allclose(margin[0], margin[1], atol=10 * TOLERANCE)
+
+
+# The two readings of a question
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@torch.no_grad()
+def test_what_is_looked_for_changes_with_picture_and_product_only_where_the_head_listens_after_the_picture(
+    learned: bool, trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    if not learned:
+        model.mask_head.query_seen.weight.zero_()
+    seen = see(model, processor, [picture(1, spot=True), picture(2, 140, 60)])
+    told_of_the_other = replace(seen, memory=seen.memory.take(torch.tensor([1, 0])))
+    queries, index = [Query("dent"), Query()], [0, 1]
+    named = [replace(query, product="valve body") for query in queries]
+    plain = ask(model, processor, seen, queries, index)
+    for other in (ask(model, processor, told_of_the_other, queries, index), ask(model, processor, seen, named, index)):
+        for row in range(2):
+            assert not torch.allclose(plain.verdict_logits[row], other.verdict_logits[row], atol=TOLERANCE)
+            drawn = (plain.margin[row] - other.margin[row]).abs().max()
+            assert drawn > 10 * TOLERANCE if learned else drawn == 0
+
+
+@torch.no_grad()
+def test_a_query_is_the_question_by_itself_and_the_question_after_the_picture_together(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    model = trained_looking
+    seen = see(model, processor, [picture(1, spot=True), picture(2, 140, 60)])
+    queries, index = [Query("dent", product="cap"), Query(), Query("scratch")], torch.tensor([1, 0, 1])
+    answer = ask(model, processor, seen, queries, index.tolist())
+    questions = processor.questions(queries)
+    instruction = model.read_instruction(processor.instruction_ids())
+    by_itself = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
+    after = model.seg_tokens.take(answer.hidden, questions["query_ids"])
+    normed = [(states - states.mean(-1, keepdim=True)) for states in (by_itself, after)]
+    normed = [states / (states.square().mean(-1, keepdim=True) + 1e-5).sqrt() for states in normed]
+    head = model.mask_head
+    expected = head.query_prior + normed[0] @ head.query.weight.T + normed[1] @ head.query_seen.weight.T
+    margin = head.draw(seen.features, seen.unprompted, expected, index)
+    assert torch.allclose(answer.margin, margin, atol=TOLERANCE)
 
 
 def test_too_few_placeholders_are_refused(model: GenAUModel, processor: GenAUProcessor, picture: Draw) -> None:
@@ -300,11 +392,11 @@ def test_too_few_placeholders_are_refused(model: GenAUModel, processor: GenAUPro
 def test_a_question_without_query_tokens_is_refused(
     model: GenAUModel, processor: GenAUProcessor, picture: Draw
 ) -> None:
-    seen = see(model, processor, [picture(1)])
-    questions = processor.questions([Query()])
-    questions["query_ids"][questions["query_ids"] == model.config.seg_normal_token_id] = 5
-    with pytest.raises(ValueError, match=r"must hold \[SEG_normal\] exactly once"):
-        model.ask(seen, **questions, image_index=torch.tensor([0]))
+    for name in ("query_ids", "asked_ids"):
+        inputs = processor([picture(1)], [Query(product="cap")])
+        inputs[name][inputs[name] == model.config.seg_normal_token_id] = 5
+        with pytest.raises(ValueError, match=r"must hold \[SEG_normal\] exactly once"):
+            model(**inputs)
 
 
 def test_an_unknown_backbone_is_refused_with_a_suggestion() -> None:

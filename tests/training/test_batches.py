@@ -1,6 +1,6 @@
 """What is asked of examples, and what is counted: without a model."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from genau.training.instructions import Facts
 
 FINEST = (6, 8)
 TYPES = ("dent", "scratch", "stain", "torn label")  # the last is not of the engine
+READING: tuple[Literal["questions", "pictures"], ...] = ("questions", "pictures")
 
 
 def row(index: int, epoch: int = 0, **cells: tuple[slice, slice]) -> Encoded:
@@ -51,15 +52,15 @@ def words(processor: GenAUProcessor, ids: Tensor, mask: Tensor) -> list[str]:
     return [processor.tokenizer.decode(line[kept]) for line, kept in zip(ids, mask, strict=True)]
 
 
-def questions(processor: GenAUProcessor, batch: dict[str, Any]) -> list[str]:
-    return words(processor, batch["query_ids"], batch["query_mask"])
+def questions(processor: GenAUProcessor, batch: dict[str, Any], name: str = "asked") -> list[str]:
+    return words(processor, batch[f"{name}_ids"], batch[f"{name}_mask"])
 
 
 def test_where_nothing_is_read_each_picture_has_one_general_question(
     processor: GenAUProcessor, rows: list[Encoded]
 ) -> None:
     batch = BatchMaker(processor, "nothing", 0.5)(rows)
-    assert not {"query_ids", "labels", "regions", "unworded"} & set(batch)
+    assert not {"query_ids", "asked_ids", "labels", "regions", "unworded"} & set(batch)
     assert batch["image_index"].tolist() == [0, 1, 2, 3]
     assert batch["general"].all()
     assert batch["defective"].tolist() == [False, True, True, False]
@@ -76,7 +77,7 @@ def test_where_questions_are_read_they_name_types_and_no_product_and_have_no_ans
 ) -> None:
     rows = [row(index, dent=BOX) for index in range(12)]
     asked = BatchMaker(processor, "questions", 0.5, TYPES)(rows)
-    assert "labels" not in asked
+    assert not {"labels", "query_ids", "verdict_at"} & set(asked)
     texts = questions(processor, asked)
     assert not any("gearbox" in text for text in texts)
     assert {text for text, general in zip(texts, asked["general"], strict=True) if general} == {texts[0]}
@@ -84,8 +85,19 @@ def test_where_questions_are_read_they_name_types_and_no_product_and_have_no_ans
     assert (~asked["general"]).sum() >= 12
     joint = BatchMaker(processor, "pictures", 0.5, TYPES)(rows)
     assert (joint["labels"] != IGNORED_LABEL).any()
-    assert any("gearbox" in text for text in questions(processor, joint))
-    assert not {"regions", "unworded"} & set(joint)
+    assert any("gearbox" in text for text in questions(processor, joint, "query"))
+    assert not any("gearbox" in text for text in questions(processor, joint))
+    assert "unworded" not in joint
+
+
+def test_the_verdict_that_stands_in_an_answer_is_whether_what_is_asked_for_is_there(processor: GenAUProcessor) -> None:
+    batch = BatchMaker(processor, "pictures", 0.5, TYPES)([row(0), *(row(index, dent=BOX) for index in range(1, 8))])
+    words = processor.token_ids()
+    said = batch["labels"].gather(1, batch["verdict_at"][:, None])[:, 0].tolist()
+    assert said == [words["defect_word_id" if there else "normal_word_id"] for there in batch["defective"]]
+    for general in (True, False):
+        kind = batch["general"] == general
+        assert 0 < batch["defective"][kind].sum() < kind.sum()
 
 
 def test_about_half_of_the_general_questions_and_no_other_are_drawn_by_the_prior_alone(
@@ -105,8 +117,9 @@ def test_what_is_asked_of_a_picture_follows_from_its_visit_and_not_from_its_batc
     together, alone = maker(rows), [maker([one]) for one in rows]
     for name in ("targets", "general", "defective", *(["unworded"] if reads == "questions" else [])):
         assert torch.equal(together[name], torch.cat([part[name] for part in alone])), name
-    if reads != "nothing":
-        assert questions(processor, together) == [text for part in alone for text in questions(processor, part)]
+    for name in {"nothing": [], "questions": ["asked"], "pictures": ["asked", "query"]}[reads]:
+        apart = [text for part in alone for text in questions(processor, part, name)]
+        assert questions(processor, together, name) == apart
     counts: dict[str, int] = {}
     for part in alone:
         for name, count in term_counts(part).items():
@@ -125,9 +138,12 @@ def test_another_epoch_asks_something_else_and_the_same_visit_the_same(processor
     )
 
 
-def test_every_region_knows_its_picture_its_type_and_the_types_that_it_is_not(processor: GenAUProcessor) -> None:
+@pytest.mark.parametrize("reads", READING)
+def test_every_region_knows_its_picture_its_type_and_the_types_that_it_is_not(
+    processor: GenAUProcessor, reads: Literal["questions", "pictures"]
+) -> None:
     rows = [row(0), row(1, stain=BOX), row(2, torn_label=BOX, dent=LINE, scratch=NOWHERE)]
-    batch = BatchMaker(processor, "questions", 0.0, TYPES)(rows)
+    batch = BatchMaker(processor, reads, 0.0, TYPES)(rows)
     assert batch["region_image"].tolist() == [1, 2, 2]  # a mask without a cell is no region
     assert [TYPES[k] for k in batch["region_type"]] == ["stain", "torn label", "dent"]
     masks = [rows[1].targets["stain"], rows[2].targets["torn label"], rows[2].targets["dent"]]
@@ -141,10 +157,11 @@ def test_the_wordings_of_the_types_are_asked_as_questions_about_them(
     processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "wordings", lambda types, rng: [Query(name) for name in types])
-    batch = BatchMaker(processor, "questions", 0.0, TYPES)([row(1, dent=BOX)])
     expected = processor.questions([Query(name) for name in TYPES])
-    assert torch.equal(batch["type_ids"], expected["query_ids"])
-    assert torch.equal(batch["type_mask"], expected["query_mask"])
+    for reads in READING:
+        batch = BatchMaker(processor, reads, 0.0, TYPES)([row(1, dent=BOX)])
+        assert torch.equal(batch["type_ids"], expected["asked_ids"])
+        assert torch.equal(batch["type_mask"], expected["asked_mask"])
 
 
 def test_a_batch_of_good_parts_has_no_regions_and_its_shapes_say_so(processor: GenAUProcessor) -> None:
@@ -171,10 +188,13 @@ def test_each_loss_term_is_counted_over_its_own_samples(processor: GenAUProcesso
     static = term_counts(BatchMaker(processor, "nothing", 0.0)(rows))
     assert "type" not in static
     assert static["typed_image"] == 0
-    joint = BatchMaker(processor, "pictures", 0.0)(rows)
-    assert term_counts(joint)["language"] == (joint["labels"] != IGNORED_LABEL).sum()
-    assert term_counts(joint)["typed_image"] == len(joint["targets"]) - 4
-    assert "type" not in term_counts(joint)
+    assert not {"language", "verdict"} & {*term_counts(batch), *static}
+    joint = BatchMaker(processor, "pictures", 0.0, TYPES)(rows)
+    counts = term_counts(joint)
+    assert counts["language"] == (joint["labels"] != IGNORED_LABEL).sum()
+    assert counts["verdict"] == len(joint["targets"])  # every answer decides
+    assert counts["typed_image"] == len(joint["targets"]) - 4
+    assert counts["type"] == 3
 
 
 def test_an_absent_type_has_an_empty_mask_and_is_not_there(processor: GenAUProcessor) -> None:

@@ -204,9 +204,10 @@ def test_the_image_loss_by_hand_and_finite_at_the_ends() -> None:
     assert image(torch.tensor([0.0, 1.0]), torch.tensor([1, 0])).mean.isfinite()
 
 
-def test_the_whole_is_language_plus_lambda_times_segmentation_plus_the_weighted_image_term() -> None:
+def test_the_whole_is_language_and_verdicts_plus_lambda_times_segmentation_plus_the_weighted_image_term() -> None:
     parts = {
         "language": LossTerm(torch.tensor(6.0), 3),
+        "verdict": LossTerm(torch.tensor(2.0), 4),
         "focal": LossTerm(torch.tensor(1.0), 4),
         "dice_defect": LossTerm(torch.tensor(5.0), 0),
         "empty": LossTerm(torch.tensor(3.0), 2),
@@ -214,5 +215,5 @@ def test_the_whole_is_language_plus_lambda_times_segmentation_plus_the_weighted_
         "image": LossTerm(torch.tensor(8.0), 2),
         "typed_image": LossTerm(torch.tensor(3.0), 1),
     }
-    assert weigh(parts, 0.0, 0.0).item() == pytest.approx(2.0)
-    assert weigh(parts, 2.0, 0.5).item() == pytest.approx(2 + 2 * (0.25 + 5 + 1.5 + 2.25) + 0.5 * (4 + 3))
+    assert weigh(parts, 0.0, 0.0).item() == pytest.approx(2.0 + 0.5)
+    assert weigh(parts, 2.0, 0.5).item() == pytest.approx(2 + 0.5 + 2 * (0.25 + 5 + 1.5 + 2.25) + 0.5 * (4 + 3))

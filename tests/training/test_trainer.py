@@ -19,10 +19,10 @@ from genau.model.configuration import GenAUConfig
 from genau.model.context import Context
 from genau.model.mask_head import pooled
 from genau.model.modeling import GenAUModel
-from genau.processor import GenAUProcessor
+from genau.processor import IGNORED_LABEL, GenAUProcessor
 from genau.prompts import Query
 from genau.results import Verdict
-from genau.training import batches
+from genau.training import batches, words
 from genau.training.batches import BatchMaker
 from genau.training.examples import Example
 from genau.training.features import EncodedExamples
@@ -30,8 +30,15 @@ from genau.training.losses import image, segmentation
 from genau.training.run import LORA_TARGETS, freeze, keep_frozen_in_bf16, training_arguments
 from genau.training.settings import TrainSettings
 from genau.training.trainer import SCALAR_RATE, JointTrainer, loss_terms
+from genau.words import WordReader
 
 TYPES = tuple(sorted(DEFECT_TYPES))
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a joint stage begin quickly."""
+    monkeypatch.setattr(words, "VOCABULARY_WORDS", 5)
 
 
 def settings(**changes: Any) -> TrainSettings:
@@ -61,6 +68,7 @@ def trainer(
         options,
         processor,
         EncodedExamples(examples, model, processor, folder / "features"),
+        TYPES,
         model=model,
         args=training_arguments(options, folder),
         data_collator=maker(processor, options),
@@ -85,9 +93,20 @@ def test_overfitting_a_handful_finds_the_defects_and_leaves_good_parts_calm(
     run.train()
     losses = [row["loss"] for row in run.state.log_history if "loss" in row]
     assert losses[-1] < 0.5 * losses[0]
-    assert {"loss_language", "loss_focal", "loss_dice_defect", "loss_empty", "loss_dice_normal", "loss_image"} <= set(
-        run.state.log_history[0]
-    )
+    parts = {
+        "language",
+        "verdict",
+        "type",
+        "focal",
+        "dice_defect",
+        "empty",
+        "dice_normal",
+        "image",
+        "typed_image",
+    }
+    assert {f"loss_{name}" for name in parts} <= set(run.state.log_history[0])
+    assert run.first is not None
+    run.first.realign(model)
     inspector = Inspector(Checkpoint("tiny", model, processor, Thresholds()))
     for example in examples:
         result = inspector.inspect(example.rgb, analysis=False)
@@ -138,7 +157,8 @@ def test_one_batch_of_eight_and_four_of_two_give_the_same_gradient(
     assert any(gradient.abs().max() > 1e-4 for gradient in one.values())
     assert parts[0] == pytest.approx(parts[1], rel=1e-4)
     expected = {"focal", "dice_defect", "empty", "dice_normal", "image", "typed_image"}
-    expected |= {"language"} if stage["stage"] == "joint" else {"type"} if len(stage) == 1 else set()
+    expected |= {"language", "verdict"} if stage["stage"] == "joint" else set()
+    expected |= {"type"} if "words" not in stage else set()
     assert parts[0].keys() == expected
     assert all(value > 0 or (name == "typed_image" and "words" in stage) for name, value in parts[0].items())
 
@@ -154,6 +174,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
         model.backbone.decoder = get_peft_model(model.backbone.decoder, LoraConfig(r=4, target_modules=LORA_TARGETS))
         folder = tmp_path / name
         options = settings(stage=stage, steps=6, save_every=3)
+        tokens = model.seg_tokens.embeddings.detach().clone()
         run = trainer(model, processor, examples, folder, options)
         if name == "broken":
             run.add_callback(_StopAt(3))
@@ -165,6 +186,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
             )
             base = _frozen_state(ends[0])
             model.load_state_dict(base, strict=False)  # ... but the frozen base, which comes from the weights cache
+            model.seg_tokens.embeddings.data = (
+                tokens  # ... and what a resumed run starts from again: its first readings
+            )
             run = trainer(model, processor, examples, folder, options)
             run.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
         else:
@@ -210,6 +234,7 @@ def test_a_head_stage_trains_the_head_and_nothing_else(
     changed = {key for key, value in learner.state_dict().items() if not torch.equal(value, before[key])}
     assert {"mask_head.gain", "mask_head.evidence.out.weight", "mask_head.level_in.0.into.weight"} <= changed
     assert ("mask_head.query.weight" in changed) == words
+    assert "mask_head.query_seen.weight" not in changed  # no picture is read
     assert all(name.startswith("mask_head.") for name in changed)
     assert {"loss_language", "loss_type"} & set(run.state.log_history[0]) == ({"loss_type"} if words else set())
 
@@ -254,7 +279,7 @@ def test_what_is_read_without_pictures_is_drawn_by_its_words_or_by_the_prior_alo
     index, general = batch["image_index"], batch["general"]
     assert 0 < batch["unworded"].sum() < general.sum()
     instruction = model.read_instruction(processor.instruction_ids())
-    states = model.read_questions(instruction, batch["query_ids"], batch["query_mask"])
+    states = model.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])
     states[batch["unworded"]] = 1.0  # a constant is normalised to nothing: the prior alone
     features, unprompted = model.project(batch["pyramid"], context_of(model, batch))
     valid = model.valid_cells(batch["content_hw"], batch["pyramid"][0])
@@ -262,22 +287,129 @@ def test_what_is_read_without_pictures_is_drawn_by_its_words_or_by_the_prior_alo
     expected = segmentation(margin, batch["targets"], valid[index])
     expected["image"] = image(score[general], batch["defective"][general])
     expected["typed_image"] = image(score[~general], batch["defective"][~general])
+    assert terms["type"].count == 4
+    assert terms["type"].total.item() == pytest.approx(types_by_hand(model, processor, batch, features), rel=1e-3)
+    assert terms.keys() - {"type"} == expected.keys()
+    for name, term in expected.items():
+        assert terms[name].count == term.count, name
+        assert terms[name].total.item() == pytest.approx(term.total.item(), rel=1e-3), name
+
+
+def types_by_hand(
+    model: GenAUModel, processor: GenAUProcessor, batch: dict[str, Any], features: tuple[Tensor, ...]
+) -> float:
+    """Return the summed loss of types, region by region, from their wordings alone."""
+    instruction = model.read_instruction(processor.instruction_ids())
     types = model.mask_head.queries(model.read_questions(instruction, batch["type_ids"], batch["type_mask"]))
+    unit = torch.nn.functional.normalize(types, dim=-1)
     total = 0.0
     for region, at, wanted, rivals in zip(
         batch["regions"], batch["region_image"], batch["region_type"], batch["region_rivals"], strict=True
     ):
         mean = pooled(tuple(level[at : at + 1] for level in features), region[None].float(), torch.tensor([0]))[0]
-        unit = torch.nn.functional.normalize(types, dim=-1)
         logits = [float(model.mask_head.scale * (mean @ defect - mean @ normal)) for defect, normal in unit]
         rest = [math.exp(logit) for logit, rival in zip(logits, rivals, strict=True) if rival]
         total += math.log(sum(rest)) - logits[int(wanted)]
+    return total
+
+
+@torch.no_grad()
+def test_words_verdicts_and_types_of_a_joint_batch_are_those_of_its_questions_one_by_one(
+    trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model, options = trained_looking, settings(analysis=0.5)
+    run = trainer(model, processor, examples, tmp_path, options)
+    batch = maker(processor, options)([run.examples[k] for k in range(8)])
+    terms = loss_terms(model, batch, processor, run.reader)
+    instruction = model.read_instruction(processor.instruction_ids())
+    sight = model.backbone.look_again(batch["pyramid"])
+    seen = model.see(sight, context_of(model, batch), batch["content_hw"], processor.picture_ids(), instruction)
+    asked = model.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])
+    ids = processor.token_ids()
+    words, verdicts, margins = [], [], []
+    for row, at in enumerate(batch["verdict_at"].tolist()):
+        one = [batch[name][row : row + 1] for name in ("query_ids", "query_mask", "verdict_at", "image_index")]
+        answer = model.ask(seen, asked[row : row + 1], *one)
+        margins.append(answer.margin[0])
+        logits = model.backbone.logits(answer.hidden[0])
+        said = [logits[at, ids[name]].item() for name in ("normal_word_id", "defect_word_id")]
+        right = int(batch["defective"][row])
+        verdicts.append(math.log(1 + math.exp(said[1 - right] - said[right])))
+        labels = batch["labels"][row].tolist()
+        chances = logits.log_softmax(-1)
+        words += [-chances[place, label].item() for place, label in enumerate(labels) if label != IGNORED_LABEL]
+    assert terms["verdict"].count == len(verdicts) < terms["language"].count == len(words)
+    assert terms["verdict"].total.item() == pytest.approx(sum(verdicts), rel=1e-3)
+    assert terms["language"].total.item() == pytest.approx(sum(words), rel=1e-3)
     assert terms["type"].count == 4
-    assert terms["type"].total.item() == pytest.approx(total, rel=1e-3)
-    assert terms.keys() - {"type"} == expected.keys()
-    for name, term in expected.items():
-        assert terms[name].count == term.count, name
+    assert terms["type"].total.item() == pytest.approx(types_by_hand(model, processor, batch, seen.features), rel=1e-3)
+    valid = model.valid_cells(batch["content_hw"], batch["pyramid"][0])[batch["image_index"]]
+    for name, term in segmentation(torch.stack(margins), batch["targets"], valid).items():
         assert terms[name].total.item() == pytest.approx(term.total.item(), rel=1e-3), name
+
+
+@torch.no_grad()
+def test_a_joint_stage_starts_from_the_maps_that_the_first_stage_has_learned(
+    trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model = with_lora(trained_looking)
+    options = settings()
+    run = trainer(model, processor, examples, tmp_path, options)
+    batch = maker(processor, options)([run.examples[k] for k in range(8)])
+    first = {name: value for name, value in batch.items() if name != "labels"}  # the same questions, pictures unread
+    first["unworded"] = torch.zeros(len(batch["targets"]), dtype=torch.bool)
+    before = loss_terms(model, first, processor, run.reader)
+    listening = loss_terms(model, batch, processor, run.reader)
+    model.mask_head.query_seen.weight.zero_()  # as the first stage leaves it
+    begun = loss_terms(model, batch, processor, run.reader)
+    assert begun.keys() == before.keys() | {"language", "verdict"}
+    for name, term in before.items():
+        assert begun[name].count == term.count, name
+        assert begun[name].total.item() == pytest.approx(term.total.item(), rel=1e-5), name
+    assert listening["focal"].total.item() != pytest.approx(before["focal"].total.item(), rel=1e-3)
+    assert listening["type"].total.item() == pytest.approx(before["type"].total.item(), rel=1e-5)  # questions alone
+
+
+def test_a_joint_stage_goes_on_asking_the_map_what_it_asked_before_the_decoder_changed(
+    trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model = with_lora(trained_looking)
+    model.mask_head.query_seen.weight.data.zero_()  # the map changes by the question itself or not at all
+    run = trainer(model, processor, examples, tmp_path, settings())
+    batch = maker(processor, run.settings)([run.examples[k] for k in range(8)])
+    with torch.no_grad():
+        before = loss_terms(model, batch, processor, run.reader)
+        for name, parameter in model.backbone.decoder.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        after = loss_terms(model, batch, processor, run.reader)
+        anew = loss_terms(model, batch, processor, WordReader(model, processor))
+    for name in ("focal", "type"):
+        assert after[name].total.item() == pytest.approx(before[name].total.item(), rel=1e-6), name
+        assert anew[name].total.item() != pytest.approx(before[name].total.item(), rel=1e-3), name
+    assert after["language"].total.item() != pytest.approx(before["language"].total.item(), rel=1e-3)
+
+
+def test_a_joint_stage_teaches_the_head_by_both_readings_and_the_decoder_by_the_second(
+    trained_looking: GenAUModel, processor: GenAUProcessor, examples: list[Example], tmp_path: Path
+) -> None:
+    model = with_lora(trained_looking)
+    run = trainer(model, processor, examples, tmp_path, settings())
+    batch = maker(processor, run.settings)([run.examples[k] for k in range(8)])
+    parameters = dict(model.named_parameters())
+    lora = next(name for name in parameters if "lora_B" in name)
+    names = ["mask_head.query.weight", "mask_head.query_seen.weight", "seg_tokens.embeddings", lora]
+
+    def reached(term: str) -> list[bool]:
+        loss = loss_terms(model, batch, processor, run.reader)[term].mean
+        gradients = torch.autograd.grad(loss, [parameters[name] for name in names], allow_unused=True)
+        return [gradient is not None and bool(gradient.abs().max() > 0) for gradient in gradients]
+
+    assert reached("focal") == [True, True, True, True]
+    assert reached("type") == [True, False, False, False]  # wordings are read without gradients
+    assert reached("verdict") == [False, False, True, True]
+    model.mask_head.query_seen.weight.data.zero_()
+    assert reached("focal") == [True, True, False, False]  # a zero matrix learns first, then the decoder through it
 
 
 def context_of(model: GenAUModel, batch: dict[str, Any]) -> Context:
@@ -347,7 +479,7 @@ def test_every_trained_tensor_has_one_rate_the_heads_few_scalars_the_largest(
     assert len(rates) == sum(len(group["params"]) for group in groups) == len(names)
     for name in ("gain", "log_tau", "log_distance_gain", "distance_offset"):
         assert rates[f"mask_head.{name}"] == (pytest.approx(2e-4 * SCALAR_RATE), 0)
-    assert rates["mask_head.query.weight"] == (2e-4, 0.01)
+    assert rates["mask_head.query.weight"] == rates["mask_head.query_seen.weight"] == (2e-4, 0.01)
     assert rates["mask_head.level_in.0.into.bias"] == (2e-4, 0)
     assert rates["context_token.weight"] == rates["seg_tokens.embeddings"] == (1e-4, 0.01)
     assert {rate for name, (rate, _) in rates.items() if "lora_" in name} == {3e-4}

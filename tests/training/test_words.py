@@ -1,85 +1,19 @@
-"""The reader of wordings: it reads each once, and right."""
+"""How types are worded where regions are told apart between them, and what the joint stage keeps of its reading."""
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from genau.datasets.synthetic import DEFECT_TYPES
-from genau.model.backbones import Memory
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.training import words
-from genau.training.words import WordReader, wordings
+from genau.training.words import FirstReading, all_wordings, ridge, vocabulary_words, wordings
+from genau.words import WordReader
 
-TOLERANCE = 1e-4
-QUERIES = [Query(), Query("scratch"), Query("dent", "a shallow hollow"), Query("scratch"), Query("leak")]
-
-
-@pytest.fixture
-def counted(trained_looking: GenAUModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many questions the decoder read in each call."""
-    calls: list[int] = []
-    read = trained_looking.read_questions
-
-    def count(instruction: Memory, query_ids: Tensor, query_mask: Tensor) -> Tensor:
-        calls.append(len(query_ids))
-        return read(instruction, query_ids, query_mask)
-
-    monkeypatch.setattr(trained_looking, "read_questions", count)
-    return calls
-
-
-def states(reader: WordReader, processor: GenAUProcessor, queries: list[Query]) -> Tensor:
-    asked = processor.questions(queries)
-    return reader.states(asked["query_ids"], asked["query_mask"])
-
-
-def alone(model: GenAUModel, processor: GenAUProcessor, query: Query) -> Tensor:
-    asked = processor.questions([query])
-    instruction = model.read_instruction(processor.instruction_ids())
-    with torch.no_grad():
-        return model.read_questions(instruction, asked["query_ids"], asked["query_mask"])[0]
-
-
-def test_every_question_gets_the_states_of_its_own_wording(
-    trained_looking: GenAUModel, processor: GenAUProcessor
-) -> None:
-    found = states(WordReader(trained_looking, processor), processor, QUERIES)
-    assert found.shape == (5, 2, trained_looking.backbone.hidden_size)
-    for row, query in enumerate(QUERIES):
-        assert torch.allclose(found[row], alone(trained_looking, processor, query), atol=TOLERANCE)
-    assert not torch.allclose(found[1], found[4], atol=10 * TOLERANCE)
-
-
-def test_each_wording_is_read_once_however_it_is_padded(
-    trained_looking: GenAUModel, processor: GenAUProcessor, counted: list[int]
-) -> None:
-    reader = WordReader(trained_looking, processor)
-    first = states(reader, processor, QUERIES)
-    assert counted == [4]  # one of the five is asked twice
-    again = states(reader, processor, [Query("scratch"), Query()])  # the longest is missing: other padding
-    assert counted == [4]
-    assert torch.equal(again, first[[1, 0]])
-    states(reader, processor, [Query("scratch"), Query("burr"), Query("burr")])
-    assert counted == [4, 1]
-
-
-def test_many_wordings_are_read_in_pieces(
-    trained_looking: GenAUModel, processor: GenAUProcessor, counted: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = states(WordReader(trained_looking, processor), processor, QUERIES)
-    monkeypatch.setattr(words, "AT_ONCE", 3)
-    pieces = states(WordReader(trained_looking, processor), processor, QUERIES)
-    assert counted == [4, 3, 1]
-    assert torch.allclose(whole, pieces, atol=TOLERANCE)
-
-
-def test_what_was_read_carries_no_gradient_to_the_decoder(
-    trained_looking: GenAUModel, processor: GenAUProcessor
-) -> None:
-    assert not states(WordReader(trained_looking, processor), processor, QUERIES[:2]).requires_grad
+TYPES = ("dent", "scratch", "torn label")
 
 
 def test_a_type_is_worded_by_its_name_or_a_synonym_with_and_without_its_description() -> None:
@@ -94,3 +28,79 @@ def test_an_annotated_type_keeps_its_name_and_may_have_the_description_of_the_pa
     drawn = [wordings(["pitting"], np.random.default_rng(seed))[0] for seed in range(30)]
     assert {query.type for query in drawn} == {"pitting"}
     assert {query.description for query in drawn} == {None, DEFECT_TYPES["pit"].description}
+
+
+def test_every_wording_that_is_drawn_is_among_those_that_are_kept() -> None:
+    types = (*TYPES, "pitting")
+    kept = all_wordings(types)
+    drawn = {query for seed in range(200) for query in wordings(types, np.random.default_rng(seed))}
+    assert drawn | {Query()} == set(kept)
+    assert len(kept) == len(set(kept))
+
+
+def first_of(model: GenAUModel, processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch) -> FirstReading:
+    monkeypatch.setattr(words, "VOCABULARY_WORDS", 30)
+    return FirstReading(model, processor, TYPES)
+
+
+def queries(model: GenAUModel, processor: GenAUProcessor, asked: list[Query]) -> torch.Tensor:
+    batch = processor.questions(asked)
+    states = WordReader(model, processor).states(batch["asked_ids"], batch["asked_mask"])
+    return model.mask_head.queries(states)
+
+
+def test_all_questions_of_the_training_are_read_before_it_begins(
+    trained_looking: GenAUModel, processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = first_of(trained_looking, processor, monkeypatch)
+    batch = processor.questions([Query(), *wordings(TYPES, np.random.default_rng(0))])
+    before = first.reader.states(batch["asked_ids"], batch["asked_mask"])
+    torch.nn.init.normal_(trained_looking.seg_tokens.embeddings)
+    assert torch.equal(first.reader.states(batch["asked_ids"], batch["asked_mask"]), before)
+
+
+@torch.no_grad()
+def test_after_realigning_a_changed_decoder_asks_what_it_asked_before(
+    trained_looking: GenAUModel, processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = trained_looking, all_wordings(TYPES)
+    first = first_of(model, processor, monkeypatch)
+    wanted = queries(model, processor, asked)
+    model.seg_tokens.embeddings += 0.5 * torch.randn_like(model.seg_tokens.embeddings)
+    for parameter in model.backbone.decoder.parameters():
+        parameter.add_(0.1 * parameter.std() * torch.randn_like(parameter) if parameter.ndim > 1 else 0)
+    changed = queries(model, processor, asked)
+    assert F.cosine_similarity(changed, wanted, dim=-1).mean() < 0.9
+    agreement = first.realign(model)
+    assert F.cosine_similarity(queries(model, processor, asked), wanted, dim=-1).min() > 0.98
+    assert -1 <= agreement <= 1
+
+
+@torch.no_grad()
+def test_realigning_a_decoder_that_did_not_change_changes_no_query(
+    trained_looking: GenAUModel, processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = first_of(trained_looking, processor, monkeypatch)
+    wanted = queries(trained_looking, processor, all_wordings(TYPES))
+    assert first.realign(trained_looking) > 0.9
+    assert F.cosine_similarity(queries(trained_looking, processor, all_wordings(TYPES)), wanted, dim=-1).min() > 0.999
+
+
+def test_ridge_finds_the_matrix_and_obeys_the_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(200, 2, 6, generator=generator, dtype=torch.float64)
+    matrix = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    wanted = states @ matrix.T
+    assert torch.allclose(ridge(states, wanted, torch.ones(200, dtype=torch.float64)), matrix, atol=0.02)
+    wanted[:10] += 5  # a few say something else
+    weight = torch.ones(200, dtype=torch.float64)
+    weight[:10] = 0
+    assert torch.allclose(ridge(states, wanted, weight), matrix, atol=0.02)
+    assert not torch.allclose(ridge(states, wanted, torch.ones_like(weight)), matrix, atol=0.02)
+
+
+def test_the_words_of_the_vocabulary_are_whole_lowercase_words_and_always_the_same(processor: GenAUProcessor) -> None:
+    found = vocabulary_words(processor, 20)
+    assert found == vocabulary_words(processor, 20)
+    assert len(found) == len(set(found)) <= 20
+    assert all(word.isalpha() and word.islower() and len(word) > 3 for word in found)

@@ -60,11 +60,12 @@ class GenAUConfig(PreTrainedConfig):
     trained_products: tuple[str, ...] = ()
     trained_data: tuple[str, ...] = ()  # names of the data sets
     trained_advice: tuple[str, ...] = ()  # the recommendations for a bad part that the decoder may choose from
+    trained_causes: tuple[str, ...] = ()  # the likely causes, in the same way
     writes_analysis: bool = False  # whether the decoder was trained to describe defects
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
-        trained = ("trained_types", "trained_products", "trained_data", "trained_advice")
+        trained = ("trained_types", "trained_products", "trained_data", "trained_advice", "trained_causes")
         for name in ("readout_fractions", *trained):
             setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
         self.context_scales = tuple((tuple(levels), stride, around) for levels, stride, around in self.context_scales)

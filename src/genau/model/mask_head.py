@@ -95,7 +95,7 @@ class MaskHead(nn.Module):
         self.normal_query, self.with_context = config.normal_query, config.context
         self.bf16 = False  # training may project in bf16; scores are always made in fp32
         self.state_norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-        self.query = nn.Linear(hidden_size, width, bias=False)
+        self.query = nn.Linear(hidden_size, width, bias=False)  # of the question by itself
         nn.init.zeros_(self.query.weight)  # the decoder's states refine the prior; they do not replace it by noise
         self.query_prior = nn.Parameter(torch.randn(2, width))  # the queries before the decoder says anything
         self.log_tau = nn.Parameter(torch.tensor(math.log(config.tau_init)))
@@ -106,6 +106,8 @@ class MaskHead(nn.Module):
         self.distance_offset = nn.Parameter(
             torch.tensor([config.distance_offset_init, config.reference_offset_init])  # b
         )
+        self.query_seen = nn.Linear(hidden_size, width, bias=False)  # of the question after the picture
+        nn.init.zeros_(self.query_seen.weight)
 
     @property
     def scale(self) -> Tensor:
@@ -126,10 +128,14 @@ class MaskHead(nn.Module):
                 features.append(out(coarser))
         return tuple(features[::-1])
 
-    def queries(self, query_states: Tensor) -> Tensor:
-        """Return queries (Q, 2, W) in the head's space from the two tokens' hidden states (Q, 2, D)."""
-        states: Tensor = self.query(self.state_norm(query_states.float()))
-        return states + self.query_prior
+    def queries(self, asked: Tensor, told: Tensor | None = None) -> Tensor:
+        """Return queries (Q, 2, W) in the head's space from the two tokens' hidden states (Q, 2, D).
+
+        `asked` are their states where the question is read by itself, `told` where it is read after the picture: the
+        first says what is looked for, the second may change it for this picture.
+        """
+        states: Tensor = self.query(self.state_norm(asked.float())) + self.query_prior
+        return states if told is None else states + self.query_seen(self.state_norm(told.float()))
 
     def directions(self, queries: Tensor) -> Tensor:
         """Return h_d - h_n (Q, W) of queries (Q, 2, W): cos(f, h_d) - cos(f, h_n) = f . (h_d - h_n) at unit length."""

@@ -27,12 +27,13 @@ from genau.model.context import (
     context_patches,
     remember,
 )
-from genau.model.fusion import fuse, map_score, text_score, valid_cells
+from genau.model.fusion import fuse, map_score, read_out, text_score, valid_cells
 from genau.model.mask_head import MaskHead, context_scalars
 from genau.model.seg_tokens import SegTokens, place_visual_tokens
 
 QUIET = -20.0  # margin of padding: it attracts no attention
 QUIET_UNIT = 4.0  # margins are told to the decoder in this unit
+FOUND_FRACTIONS = (0.0005, 0.005, 0.05)  # shares of the cells whose largest margins are told with a question
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Seen:
     features: tuple[Tensor, ...]  # f_l (B, W, h_l, w_l), unit length
     context: Context
     unprompted: Tensor  # (B, h, w), the part of the margin that no question changes
+    prior: Tensor  # (B, h, w), the margin before anything is asked
     valid: Tensor  # (B, h, w) bool, False on padding
 
 
@@ -65,6 +67,7 @@ class GenAUModel(PreTrainedModel):
     Parts are handed in: `GenAUModel(config, backbone)`; without a backbone it is built with random weights.
     """
 
+    config: GenAUConfig
     config_class = GenAUConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
@@ -79,6 +82,10 @@ class GenAUModel(PreTrainedModel):
         told = 2 + SCALARS_PER_SCALE * len(config.context_scales) + 1 + config.head_width
         self.context_token = nn.Linear(told, width, bias=False)  # tells the decoder what stands out, and how it looks
         nn.init.zeros_(self.context_token.weight)
+        self.found_token = nn.Linear(
+            2 * len(FOUND_FRACTIONS), width, bias=False
+        )  # tells it what a question's map shows
+        nn.init.zeros_(self.found_token.weight)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -143,31 +150,31 @@ class GenAUModel(PreTrainedModel):
         features, unprompted = self.project(sight.pyramid, context)
         valid = self.valid_cells(content_hw, features[0])
         shared = instruction.take(torch.zeros(len(content_hw), dtype=torch.long, device=content_hw.device))
+        index = torch.arange(len(content_hw), device=content_hw.device)
+        queries = self.mask_head.query_prior.expand(len(index), -1, -1)
+        prior = self.mask_head.draw(features, unprompted, queries, index)  # (B, h, w)
         if not self.config.reads_pictures:
-            return Seen(shared, features, context, unprompted, valid)
-        told = self._told(features, context, unprompted, valid, sight.token_grid)
+            return Seen(shared, features, context, unprompted, prior, valid)
+        told = self._told(features, context, prior, valid, sight.token_grid)
         visual_tokens = sight.visual_tokens + self.context_token(told)
         ids = picture_ids.expand(len(content_hw), -1)
         embeddings = place_visual_tokens(self.backbone.embed(ids), ids, visual_tokens, self.config.image_token_id)
         _, memory = self.backbone.read(embeddings, torch.ones_like(ids, dtype=torch.bool), shared)
-        return Seen(memory, features, context, unprompted, valid)
+        return Seen(memory, features, context, unprompted, prior, valid)
 
     def _told(
         self,
         features: tuple[Tensor, ...],
         context: Context,
-        unprompted: Tensor,
+        margin: Tensor,
         valid: Tensor,
         token_grid: tuple[int, int],
     ) -> Tensor:
         """Return for each visual token (B, N, told) what stands out there before anything is asked.
 
-        Largest and mean margin of the unprompted queries, the largest context scalars, and the finest features where
-        the margin is largest: 64 tokens alone do not show a small defect.
+        Largest and mean `margin` (B, h, w), the largest context scalars, and the finest features where the margin is
+        largest: 64 tokens alone do not show a small defect.
         """
-        index = torch.arange(len(unprompted), device=unprompted.device)
-        queries = self.mask_head.query_prior.expand(len(index), -1, -1)
-        margin = self.mask_head.draw(features, unprompted, queries, index)  # (B, h, w)
         shown = margin.masked_fill(~valid, QUIET)[:, None] / QUIET_UNIT
         weight = shown.exp()  # attention within each token's cells
         seen = F.adaptive_avg_pool2d(weight * features[0].float(), token_grid) / F.adaptive_avg_pool2d(
@@ -185,16 +192,26 @@ class GenAUModel(PreTrainedModel):
         """Return (B, h, w) bool: which cells of a level (B, C, h, w) lie on the picture."""
         return valid_cells(content_hw, self.config.image_size, (level.shape[-2], level.shape[-1]))
 
-    def ask(self, seen: Seen, query_ids: Tensor, query_mask: Tensor, verdict_at: Tensor, image_index: Tensor) -> Answer:
+    def ask(
+        self,
+        seen: Seen,
+        asked: Tensor,
+        query_ids: Tensor,
+        query_mask: Tensor,
+        verdict_at: Tensor,
+        image_index: Tensor,
+    ) -> Answer:
         """Ask Q questions, each on a copy of its picture's memory; a question does not notice the others.
 
-        `query_ids`, `query_mask` (Q, T) right-padded; `verdict_at` (Q,) the word after which the verdict stands;
-        `image_index` (Q,) which picture is asked.
+        `asked` (Q, 2, D) what `read_questions` makes of them; `query_ids`, `query_mask` (Q, T) right-padded;
+        `verdict_at` (Q,) the word after which the verdict stands; `image_index` (Q,) which picture is asked.
         """
-        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids)
+        reads = self.config.reads_pictures
+        found = self.found_token(self._found(seen, asked, image_index)) if reads else None
+        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids, found)
         hidden, memory = self.backbone.read(words, query_mask, seen.memory.take(image_index))
         query_states = self.seg_tokens.take(hidden, query_ids)  # (Q, 2, D)
-        queries = self.mask_head.queries(query_states)
+        queries = self.mask_head.queries(asked, query_states if reads else None)
         margin = self.mask_head.draw(seen.features, seen.unprompted, queries, image_index)
         config = self.config
         verdict_words = torch.tensor([config.normal_word_id, config.defect_word_id], device=hidden.device)
@@ -204,11 +221,19 @@ class GenAUModel(PreTrainedModel):
         p_text = text_score(verdict_logits)
         return Answer(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits, hidden, memory)
 
-    def read_questions(self, instruction: Memory, query_ids: Tensor, query_mask: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _found(self, seen: Seen, asked: Tensor, image_index: Tensor) -> Tensor:
+        """Return what the map of the question by itself shows, and the map of no question: largest margins (Q, 6)."""
+        margin = self.mask_head.draw(seen.features, seen.unprompted, self.mask_head.queries(asked), image_index)
+        maps, valid = (margin, seen.prior[image_index]), seen.valid[image_index]
+        tops = [read_out(one.float(), valid, (fraction,)) for one in maps for fraction in FOUND_FRACTIONS]
+        return torch.stack(tops, 1).clamp(-QUIET_UNIT, QUIET_UNIT) / QUIET_UNIT
+
+    def read_questions(self, instruction: Memory, asked_ids: Tensor, asked_mask: Tensor) -> Tensor:
         """Return the query tokens' hidden states (Q, 2, D) of questions (Q, T) that are read without a picture."""
-        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids)
-        shared = instruction.take(torch.zeros(len(query_ids), dtype=torch.long, device=query_ids.device))
-        return self.seg_tokens.take(self.backbone.read(words, query_mask, shared)[0], query_ids)
+        words = self.seg_tokens.place(self.backbone.embed(asked_ids), asked_ids)
+        shared = instruction.take(torch.zeros(len(asked_ids), dtype=torch.long, device=asked_ids.device))
+        return self.seg_tokens.take(self.backbone.read(words, asked_mask, shared)[0], asked_ids)
 
     def project(self, pyramid: tuple[Tensor, ...], context: Context) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the features (B, W, h_l, w_l) and the unprompted margin (B, h, w) of pictures."""
@@ -235,15 +260,18 @@ class GenAUModel(PreTrainedModel):
         query_ids: Tensor,
         query_mask: Tensor,
         verdict_at: Tensor,
+        asked_ids: Tensor,
+        asked_mask: Tensor,
         image_index: Tensor,
         references: Sequence[ContextMemory | None] | None = None,
     ) -> Answer:
-        """See the pictures and ask the questions in one call; shapes as in `see` and `ask`."""
+        """See the pictures and ask the questions in one call; shapes as in `see`, `ask` and `read_questions`."""
         instruction = self.read_instruction(instruction_ids)
         sight = self.backbone.look(pixel_values)
         context = self.compare(sight.pyramid, content_hw, references or [None] * len(content_hw))
         seen = self.see(sight, context, content_hw, picture_ids, instruction)
-        return self.ask(seen, query_ids, query_mask, verdict_at, image_index)
+        asked = self.read_questions(instruction, asked_ids, asked_mask)
+        return self.ask(seen, asked, query_ids, query_mask, verdict_at, image_index)
 
 
 def build_backbone(config: GenAUConfig) -> Backbone:

@@ -17,10 +17,14 @@ class SegTokens(nn.Module):
         self.embeddings = nn.Parameter(torch.empty(2, hidden_size).normal_(std=0.02))
         self.ids = (defect_id, normal_id)
 
-    def place(self, embeddings: Tensor, input_ids: Tensor) -> Tensor:
-        """Return word embeddings (Q, T, D) with the two query tokens' own put at their places in (Q, T)."""
+    def place(self, embeddings: Tensor, input_ids: Tensor, told: Tensor | None = None) -> Tensor:
+        """Return word embeddings (Q, T, D) with the two query tokens' own put at their places in (Q, T).
+
+        `told` (Q, D) is added to both.
+        """
         for row, token_id in enumerate(self.ids):
-            embeddings = torch.where((input_ids == token_id)[..., None], self.embeddings[row], embeddings)
+            own = self.embeddings[row] if told is None else (self.embeddings[row] + told)[:, None]
+            embeddings = torch.where((input_ids == token_id)[..., None], own, embeddings)
         return embeddings
 
     def take(self, hidden: Tensor, input_ids: Tensor) -> Tensor:

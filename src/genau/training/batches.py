@@ -4,7 +4,7 @@ Shapes: B pictures, Q questions, T words, (h, w) the finest grid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ class BatchMaker:
     processor: GenAUProcessor
     reads: Literal["nothing", "questions", "pictures"]  # what the decoder reads
     analysis: float  # share of general questions answered in full
-    types: Sequence[str] = ()  # between which regions are told apart, where questions are read without pictures
+    types: Sequence[str] = ()  # between which regions are told apart
     seed: int = 0
 
     def __call__(self, rows: Sequence[Encoded]) -> dict[str, Any]:
@@ -55,17 +55,19 @@ class BatchMaker:
             "defective": torch.tensor([question.defective for _, question in asked]),
         }
         questions = [question for _, question in asked]
+        if self.reads == "nothing":
+            return batch
         if joint:
             batch |= self.processor.questions(
                 [question.query for question in questions],
                 [question.answer for question in questions],
                 [question.form for question in questions],
             )
-        if self.reads == "questions":  # few wordings, of which each is read once
-            batch |= self.processor.questions([replace(question.query, product=None) for question in questions])
+        else:  # few wordings, of which each is read once
+            worded = self.processor.questions([question.query for question in questions])
+            batch |= {name: worded[name] for name in ("asked_ids", "asked_mask")}
             batch["unworded"] = torch.tensor(unworded)
-            batch |= self._regions(rows)
-        return batch
+        return batch | self._regions(rows)
 
     def _regions(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
         """Return every typed region (R, h, w), its picture and type, the types (R, K) to rule out, and K wordings."""
@@ -83,8 +85,8 @@ class BatchMaker:
             "region_rivals": torch.tensor(
                 [[name not in others for name in self.types] for others in present], dtype=torch.bool
             ).reshape(len(found), len(self.types)),
-            "type_ids": worded["query_ids"],
-            "type_mask": worded["query_mask"],
+            "type_ids": worded["asked_ids"],
+            "type_mask": worded["asked_mask"],
         }
 
 
@@ -109,4 +111,5 @@ def term_counts(batch: dict[str, Any]) -> dict[str, int]:
         counts["type"] = len(batch["regions"])
     if "labels" in batch:
         counts["language"] = int((batch["labels"] != IGNORED_LABEL).sum())
+        counts["verdict"] = total
     return counts

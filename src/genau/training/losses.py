@@ -100,6 +100,9 @@ def image(score: Tensor, label: Tensor) -> LossTerm:
 
 
 def weigh(parts: dict[str, LossTerm], lam: float, image_weight: float) -> Tensor:
-    """Return L_LM + lambda * L_seg + image_weight * L_image; L_seg is the sum of its parts."""
-    weights = {"language": 1.0, "image": image_weight, "typed_image": image_weight}
+    """Return L_LM + lambda * L_seg + image_weight * L_image; L_seg is the sum of its parts.
+
+    L_LM is the mean over all words plus that over the decisions alone, which few words would drown otherwise.
+    """
+    weights = {"language": 1.0, "verdict": 1.0, "image": image_weight, "typed_image": image_weight}
     return torch.stack([weights.get(name, lam) * term.mean for name, term in parts.items()]).sum()

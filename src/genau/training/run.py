@@ -63,6 +63,7 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
         settings,
         processor,
         examples,
+        types,
         model=model,
         args=training_arguments(settings, output),
         data_collator=BatchMaker(processor, reads, settings.analysis, types, settings.seed),
@@ -99,7 +100,7 @@ def freeze(model: GenAUModel, settings: TrainSettings) -> None:
     """Leave trainable: the head; in a joint stage also projector, query tokens, context token and LoRA."""
     wanted: tuple[str, ...] = ("mask_head.",)
     if settings.stage == "joint":
-        wanted += ("seg_tokens.", "context_token.", "backbone.projector.")
+        wanted += ("seg_tokens.", "context_token.", "found_token.", "backbone.projector.")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith(wanted) or (settings.stage == "joint" and "lora_" in name)
 
@@ -143,20 +144,29 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
         real_types = {name for sample in samples for name in sample.types}
         model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
     if settings.stage == "joint":
-        model.config.trained_advice = advice()
+        model.config.trained_advice, model.config.trained_causes = advice(), causes()
         model.config.writes_analysis = settings.analysis > 0
     checkpoints.save_adapter(output / "adapter", model, trainer.processor)
-    (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1))
-    (output / "settings.json").write_text(settings.model_dump_json(indent=1))
-    if settings.stage == "joint":
+    lines = list(trainer.state.log_history)
+    if trainer.first:
         merged = checkpoints.load(output / "adapter")
+        lines.append({"step": trainer.state.global_step, "realigned": trainer.first.realign(merged.model)})
+        model.mask_head.query.load_state_dict(merged.model.mask_head.query.state_dict())
+        checkpoints.save_adapter(output / "adapter", model, trainer.processor)
         checkpoints.save_merged(output / "merged", merged.model, merged.processor)
+    (output / "log.json").write_text(json.dumps(lines, indent=1))
+    (output / "settings.json").write_text(settings.model_dump_json(indent=1))
     return output
 
 
 def advice() -> tuple[str, ...]:
     """Return every recommendation that the answers for defective parts hold."""
     return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.recommendations}))
+
+
+def causes() -> tuple[str, ...]:
+    """Return every likely cause that the answers for defective parts hold."""
+    return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.causes}))
 
 
 def _cache_name(settings: TrainSettings, model: GenAUModel) -> str:

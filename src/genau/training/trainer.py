@@ -1,7 +1,7 @@
 """The framework's Trainer with our joint loss: every part logged, resumed exactly, saved as an adapter."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from genau.training.batches import term_counts
 from genau.training.features import EncodedExamples
 from genau.training.losses import LossTerm, image, language, region_types, segmentation, weigh
 from genau.training.settings import TrainSettings
-from genau.training.words import WordReader
+from genau.training.words import FirstReading
+from genau.words import WordReader
 
 SCALAR_RATE = 10
 LENGTHS = (0, 32, 64, 10_000)  # words, the answer included: questions of similar length are padded and read together
@@ -31,6 +32,7 @@ class JointTrainer(Trainer):
     """Trains a `GenAUModel` on batches of `BatchMaker`.
 
     A loss term is averaged over its samples in the whole optimizer step: 1 x 8 and 4 x 2 give the same gradient.
+    `types` are those that are asked; a joint stage reads all their wordings before it begins.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class JointTrainer(Trainer):
         settings: TrainSettings,
         processor: GenAUProcessor,
         examples: EncodedExamples,
+        types: Sequence[str] = (),
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(train_dataset=examples, **kwargs)
         self.settings, self.processor, self.examples = settings, processor, examples
-        self.reader = WordReader(self.trained, processor)
+        self.first = FirstReading(self.trained, processor, types) if settings.stage == "joint" else None
+        self.reader = self.first.reader if self.first else WordReader(self.trained, processor)
         self.loss_is_scaled_for_ga = True
         self.add_callback(_EpochMarker(examples))
         self._counts: dict[str, int] = {}  # of the current optimizer step
@@ -153,7 +157,7 @@ def loss_terms(
     )
     index, general = batch["image_index"], batch["general"]
     if "labels" in batch:
-        margin, score, rest = _read_pictures(model, batch, context, processor)
+        margin, score, rest = _read_pictures(model, batch, context, processor, reader)
     else:
         margin, score, rest = _read_questions(model, batch, context, valid, reader)
     terms = segmentation(margin, batch["targets"], valid[index]) | rest
@@ -163,16 +167,17 @@ def loss_terms(
 
 
 def _read_pictures(
-    model: GenAUModel, batch: dict[str, Any], context: Context, processor: GenAUProcessor
+    model: GenAUModel, batch: dict[str, Any], context: Context, processor: GenAUProcessor, reader: WordReader
 ) -> tuple[Tensor, Tensor, dict[str, LossTerm]]:
-    """Return margin (Q, h, w), s_map (Q,) and the language term, the decoder reading pictures and questions."""
+    """Return margin (Q, h, w), s_map (Q,) and the terms of words and types, the decoder reading pictures too."""
     index = batch["image_index"]
+    asked = reader.states(batch["asked_ids"], batch["asked_mask"])
     instruction = model.read_instruction(processor.instruction_ids().to(index.device))
     sight = model.backbone.look_again(batch["pyramid"])
     picture_ids = processor.picture_ids().to(index.device)
     seen = model.see(sight, context, batch["content_hw"], picture_ids, instruction)
     lengths = batch["query_mask"].sum(1)
-    order, margins, scores, logits, labels = [], [], [], [], []
+    order, margins, scores, logits, labels, verdicts, decided = [], [], [], [], [], [], []
     for shorter, longest in pairwise(LENGTHS):  # or one whole analysis would pad them all
         rows = torch.nonzero((lengths > shorter) & (lengths <= longest))[:, 0]
         if not len(rows):
@@ -180,6 +185,7 @@ def _read_pictures(
         words = slice(0, int(lengths[rows].max()))
         answer = model.ask(
             seen,
+            asked[rows],
             batch["query_ids"][rows, words],
             batch["query_mask"][rows, words],
             batch["verdict_at"][rows],
@@ -191,11 +197,17 @@ def _read_pictures(
         scores.append(answer.map_score)
         logits.append(model.backbone.logits(answer.hidden[labelled]))
         labels.append(batch["labels"][rows, words][labelled])
+        verdicts.append(answer.verdict_logits)
+        decided.append(batch["defective"][rows].long())
     back = torch.cat(order).argsort()
     return (
         torch.cat(margins)[back],
         torch.cat(scores)[back],
-        {"language": language(torch.cat(logits), torch.cat(labels))},
+        {
+            "language": language(torch.cat(logits), torch.cat(labels)),
+            "verdict": language(torch.cat(verdicts), torch.cat(decided)),
+            "type": _types(model, batch, seen.features, reader),
+        },
     )
 
 
@@ -206,15 +218,20 @@ def _read_questions(
     index, head = batch["image_index"], model.mask_head
     features, unprompted = model.project(batch["pyramid"], context)
     queries = head.query_prior.expand(len(index), -1, -1)
-    if "query_ids" not in batch:
+    if "asked_ids" not in batch:
         return *model.draw_unread(features, unprompted, valid, queries, index), {}
-    worded = head.queries(reader.states(batch["query_ids"], batch["query_mask"]))
+    worded = head.queries(reader.states(batch["asked_ids"], batch["asked_mask"]))
     queries = torch.where(batch["unworded"][:, None, None], queries, worded)
     margin, score = model.draw_unread(features, unprompted, valid, queries, index)
+    return margin, score, {"type": _types(model, batch, features, reader)}
+
+
+def _types(model: GenAUModel, batch: dict[str, Any], features: tuple[Tensor, ...], reader: WordReader) -> LossTerm:
+    """Return the term of types: each region told apart between all of them, by the questions alone."""
+    head = model.mask_head
     types = head.directions(head.queries(reader.states(batch["type_ids"], batch["type_mask"])))
     regions = pooled(features, batch["regions"].float(), batch["region_image"])
-    logits = head.scale * regions @ types.T
-    return margin, score, {"type": region_types(logits, batch["region_type"], batch["region_rivals"])}
+    return region_types(head.scale * regions @ types.T, batch["region_type"], batch["region_rivals"])
 
 
 def load_trained(folder: Path, model: GenAUModel) -> None:

@@ -1,12 +1,16 @@
-"""What the sleeping decoder reads in a question, picture unseen: the queries of the cheap first stage.
+"""How types are worded, and how the joint stage keeps what a question by itself asks of the map.
 
-Shapes: Q questions, T words, D the decoder's width, K types.
+The first stage builds the queries of the map on what the decoder reads in bare questions. LoRA teaches it to read
+after a picture, and on the way it reads bare questions differently from step to step. So the joint stage goes on with
+the readings that it began with, and at its end the head's matrix is fitted to those of the finished decoder.
+Shapes: K types, N wordings, T words, D the decoder's width, W the head's.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genau.datasets.synthetic import DEFECT_TYPES
@@ -14,31 +18,13 @@ from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.training.instructions import RELATED_TYPE
+from genau.words import WordReader
 
-AT_ONCE = 32
-
-
-class WordReader:
-    """Reads each wording once, without dropout; valid as long as the decoder and the query tokens do not change."""
-
-    def __init__(self, model: GenAUModel, processor: GenAUProcessor) -> None:
-        self.model, self.processor = model, processor
-        self._read: dict[tuple[int, ...], Tensor] = {}
-
-    @torch.no_grad()
-    def states(self, query_ids: Tensor, query_mask: Tensor) -> Tensor:
-        """Return the hidden states of the two query tokens (Q, 2, D) of questions (Q, T)."""
-        keys = [tuple(ids[mask].tolist()) for ids, mask in zip(query_ids, query_mask, strict=True)]
-        new = {key: row for row, key in enumerate(keys) if key not in self._read}
-        training = self.model.training
-        self.model.eval()
-        for start in range(0, len(new), AT_ONCE):
-            instruction = self.model.read_instruction(self.processor.instruction_ids().to(query_ids.device))
-            rows = torch.tensor(list(new.values())[start : start + AT_ONCE], device=query_ids.device)
-            found = self.model.read_questions(instruction, query_ids[rows], query_mask[rows])
-            self._read |= dict(zip(list(new)[start : start + AT_ONCE], found, strict=True))
-        self.model.train(training)
-        return torch.stack([self._read[key] for key in keys])
+VOCABULARY_WORDS = 1000  # of the tokenizer's words, read as if they were types
+IMPORTANT = 10.0  # weight of a question of the training beside such a word
+GENERAL = 1000.0  # weight of the question that every picture is asked
+# Times the mean square of the states. A few of their dimensions are huge, and words differ in the small ones.
+RIDGE = 1e-7
 
 
 def wordings(types: Sequence[str], rng: np.random.Generator) -> list[Query]:
@@ -51,3 +37,70 @@ def wordings(types: Sequence[str], rng: np.random.Generator) -> list[Query]:
             asked = str(rng.choice(info.synonyms))
         drawn.append(Query(asked, info.description if info and rng.random() < 0.5 else None))
     return drawn
+
+
+def all_wordings(types: Sequence[str]) -> list[Query]:
+    """Return every question that can be asked of these types, the general one first."""
+    asked = [Query()]
+    for name in types:
+        info = DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+        names = (name, *info.synonyms) if info and name in DEFECT_TYPES else (name,)
+        descriptions = (None, info.description) if info else (None,)
+        asked += [Query(one, description) for one in names for description in descriptions]
+    return asked
+
+
+class FirstReading:
+    """What the decoder reads in bare questions before the joint stage: all that are asked in it, and many words."""
+
+    def __init__(self, model: GenAUModel, processor: GenAUProcessor, types: Sequence[str]) -> None:
+        self.processor = processor
+        asked = all_wordings(types)
+        self.important = len(asked)
+        self.queries = asked + [Query(word) for word in vocabulary_words(processor, VOCABULARY_WORDS)]
+        self.reader = WordReader(model, processor)
+        self.states = self._read(self.reader)  # (N, 2, D)
+
+    def _read(self, reader: WordReader) -> Tensor:
+        batch = self.processor.questions(self.queries)
+        device = reader.model.device
+        return reader.states(batch["asked_ids"].to(device), batch["asked_mask"].to(device)).float()
+
+    @torch.no_grad()
+    def realign(self, model: GenAUModel) -> float:
+        """Fit the head's matrix to what the trained model reads: bare questions give the queries that they gave.
+
+        Weighted ridge regression of the first queries on the present states. Returns the mean cosine between the first
+        and the fitted directions h_d - h_n, over words of the vocabulary that the fit did not see.
+        """
+        head = model.mask_head
+        wanted = head.query(head.state_norm(self.states.to(model.device))).double()  # (N, 2, W)
+        now = head.state_norm(self._read(WordReader(model, self.processor))).double()  # (N, 2, D)
+        rows = torch.arange(len(now), device=now.device)
+        unseen = (rows >= self.important) & (rows % 10 == 0)
+        weight = torch.where(rows < self.important, IMPORTANT, 1.0).to(now)
+        weight[0] = GENERAL
+        fitted = ridge(now[~unseen], wanted[~unseen], weight[~unseen])
+        first, then = (
+            head.directions(queries + head.query_prior.double()) for queries in (wanted[unseen], now[unseen] @ fitted.T)
+        )
+        head.query.weight.copy_(ridge(now, wanted, weight))
+        return F.cosine_similarity(first, then, dim=-1).mean().item()
+
+
+def ridge(states: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Return the matrix (W, D) that maps states (N, 2, D) to what is wanted (N, 2, W), rows weighted by (N,)."""
+    x, y = states.flatten(0, 1), wanted.flatten(0, 1)
+    w = weight.repeat_interleave(2)[:, None]
+    gram = x.T @ (w * x)
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    solution: Tensor = torch.linalg.solve(gram, x.T @ (w * y))
+    return solution.T
+
+
+def vocabulary_words(processor: GenAUProcessor, count: int) -> list[str]:
+    """Return up to `count` of the tokenizer's own whole words, spread over its vocabulary; always the same."""
+    known = sorted(processor.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    words = [token[1:] for token, _ in known if token[:1] in "Ġ▁" and token[1:].isascii() and token[1:].isalpha()]
+    words = sorted({word.lower() for word in words if len(word) > 3})
+    return words[:: max(1, len(words) // count)][:count]
