@@ -18,21 +18,17 @@ RESULTS = Path(__file__).parent / "results"
 DEV = ("dev/magnetic_tile", "dev/deeppcb")
 VISA = ("bench/visa",)
 TYPED = ("bench/tile_typed", "bench/wood_typed", "bench/leather_typed", "bench/steel_strip")
-UNION = (  # the types of all typed sets
-    "color,crack,cut,fold,glue,glue strip,gray stroke,hole,inclusion,liquid,oil,patches,poke,rough,scratch,scratches"
-)
 SEEDS = ("--seed", "0,1,2")
 
 # Name of the run -> data sets and options. The sets of dev/ have hundreds of pictures: 50 good and 50 bad of each.
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nano-dev": (DEV, ("--model", "nano", "--references", "0,1,4,16", "--most", "50", "--reserve", "16")),
+    "nano-dev": (DEV, ("--model", "nano", "--references", "0,4", "--most", "50", "--reserve", "16")),
     "nano-visa": (VISA, ("--model", "nano", "--references", "0,4", *SEEDS)),
     "self-similarity-dev": (DEV, ("--model", "self-similarity", "--most", "50", "--reserve", "16")),
     "self-similarity-visa": (VISA, ("--model", "self-similarity")),
     "patch-memory-dev": (DEV, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS, "--most", "50")),
     "patch-memory-visa": (VISA, ("--model", "patch-memory", "--references", "1,4,16", *SEEDS)),
     "nano-types": (TYPED, ("--model", "nano", "--types", "filtered")),
-    "nano-types-union": (TYPED[:3], ("--model", "nano", "--candidates", UNION)),
     "self-similarity-types": (TYPED, ("--model", "self-similarity")),
 }
 

@@ -360,6 +360,7 @@ def test_outside_the_region_of_interest_the_map_is_zero_and_the_score_is_of_insi
     left = np.zeros(rgb.shape[:2], np.bool_)
     left[:, :60] = True
     path = save(np.where(left, 255, 0).astype(np.uint8), tmp_path / "roi.png")
+    inspector.model.mask_head.query_seen.weight.data.zero_()  # the decoder is told of the inside only
     whole = inspector.inspect(rgb, analysis=False)
     half = inspector.inspect(rgb, roi=left, analysis=False)
     assert (half.anomaly_map[~left] == 0).all()
@@ -369,6 +370,16 @@ def test_outside_the_region_of_interest_the_map_is_zero_and_the_score_is_of_insi
     assert_same(next(inspector.inspect_many([rgb], roi=path)), half)
     full = inspector.inspect(rgb, roi=np.ones(rgb.shape[:2], np.bool_), analysis=False)
     assert full.map_score == pytest.approx(whole.map_score, abs=1e-6)
+
+
+def test_what_lies_outside_the_region_of_interest_does_not_reach_the_word(inspector: Inspector, picture: Draw) -> None:
+    inspector.model.mask_head.distance_offset.data.fill_(0.1)  # or this tiny model's margins would all be cut off
+    rgb = picture(1, spot=True)  # the spot is in the right half
+    left = np.zeros(rgb.shape[:2], np.bool_)
+    left[:, :60] = True
+    words = [inspector.inspect(rgb, roi=roi, analysis=False).text_score for roi in (None, left, ~left)]
+    assert words[0] != pytest.approx(words[1], abs=1e-5)
+    assert words[0] == pytest.approx(words[2], abs=1e-2)
 
 
 def test_a_region_of_interest_of_another_size_is_a_row_of_that_picture(

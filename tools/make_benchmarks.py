@@ -99,14 +99,13 @@ def cell(mean: Mapping[str, Any], spread: Mapping[str, Any] | None, key: str) ->
 
 
 def types() -> str:
-    """Return nano's typed figures, with the candidates of each set and with those of all sets together."""
+    """Return nano's typed figures, with the candidates of each set."""
     lines = []
-    for name in ("nano-types", "nano-types-union"):
-        for run in load(name)["runs"]:
-            ((category, candidates),) = run["protocol"]["candidates"].items()
-            pictures = str(run["per_category"][category]["n_typed"])
-            cells = [cell(run["mean"], None, key) for key in TYPES]
-            lines.append([run["dataset"], str(len(candidates)), pictures, *cells])
+    for run in load("nano-types")["runs"]:
+        ((category, candidates),) = run["protocol"]["candidates"].items()
+        pictures = str(run["per_category"][category]["n_typed"])
+        cells = [cell(run["mean"], None, key) for key in TYPES]
+        lines.append([run["dataset"], str(len(candidates)), pictures, *cells])
     return markdown(["data set", "candidates", "pictures", *(HEADS[key] for key in TYPES)], sorted(lines))
 
 
