@@ -93,7 +93,7 @@ def run(name: str, seed: int, runs: Path) -> dict[str, Any]:
     evaluate = evaluate_command(name, seed, runs)
     if not train:
         resize(runs / f"full-{seed}" / "run" / "adapter", folder / "run" / "adapter", VARIANTS[name].image_size or 0)
-    elif not (folder / "run" / "adapter" / "config.json").is_file():
+    elif not (folder / "run" / "log.json").is_file():  # what a training writes last
         call([*train, *(["--resume"] if list(folder.glob("run/checkpoint-*")) else [])])
     if not (folder / "eval" / "metrics.json").is_file():
         call([*evaluate, *(["--resume"] if (folder / "eval" / "plan.json").is_file() else [])])

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from genau import checkpoints, weights
 from genau.calibration import Thresholds
-from genau.checkpoints import Checkpoint
+from genau.checkpoints import OWN_FILE, Checkpoint
 from genau.errors import CheckpointError, WeightsError
 from genau.inspector import Inspector
 from genau.model.configuration import GenAUConfig
+from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import DEFECT_WORD, NORMAL_WORD
 from genau.results import Verdict
@@ -115,12 +117,25 @@ def test_the_shipped_recipe_runs_dry(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENAU_DATA", str(tmp_path))
     monkeypatch.setattr(words, "VOCABULARY_WORDS", 10)
+    saved: list[tuple[torch.Tensor, torch.Tensor]] = []
+    save = checkpoints.save_merged
+
+    def noted(folder: Path, model: GenAUModel, processor: GenAUProcessor) -> None:
+        adapter = load_file(folder.parent / "adapter" / OWN_FILE)
+        saved.append((model.mask_head.query.weight.clone(), adapter["mask_head.query.weight"]))
+        save(folder, model, processor)
+
+    monkeypatch.setattr(checkpoints, "save_merged", noted)
     config = Path(__file__).parent.parent / "configs" / f"{name}.yaml"
     changes = [part for change in [*start, "synthetic=1", "real=[]", "batch_size=2"] for part in ("--set", change)]
     found = genau("train", "-c", config, *changes, "--dry-run")
     assert found.code == 0, found
     assert "the dry run went through" in found.out
     assert not list(tmp_path.iterdir())
+    assert len(saved) == (name == "nano")
+    for fitted, adapter in saved:  # both forms hold the head that was fitted to the finished decoder
+        assert fitted.abs().max() > 0
+        assert torch.equal(fitted, adapter)
 
 
 def test_a_dry_run_of_a_baseline_is_refused_with_what_to_do(genau: Callable[..., Any], tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_after_realigning_a_changed_decoder_asks_what_it_asked_before(
     model, asked = trained_looking, all_wordings(TYPES)
     first = first_of(model, processor, monkeypatch)
     wanted = queries(model, processor, asked)
-    model.seg_tokens.embeddings += 0.5 * torch.randn_like(model.seg_tokens.embeddings)
+    model.seg_tokens.embeddings.add_(0.5 * torch.randn_like(model.seg_tokens.embeddings))
     for parameter in model.backbone.decoder.parameters():
         parameter.add_(0.1 * parameter.std() * torch.randn_like(parameter) if parameter.ndim > 1 else 0)
     changed = queries(model, processor, asked)
