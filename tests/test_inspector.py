@@ -372,7 +372,9 @@ def test_outside_the_region_of_interest_the_map_is_zero_and_the_score_is_of_insi
     assert full.map_score == pytest.approx(whole.map_score, abs=1e-6)
 
 
-def test_what_lies_outside_the_region_of_interest_does_not_reach_the_word(inspector: Inspector, picture: Draw) -> None:
+def test_a_question_is_told_nothing_of_its_map_outside_the_region_of_interest(
+    inspector: Inspector, picture: Draw
+) -> None:
     inspector.model.mask_head.distance_offset.data.fill_(0.1)  # or this tiny model's margins would all be cut off
     rgb = picture(1, spot=True)  # the spot is in the right half
     left = np.zeros(rgb.shape[:2], np.bool_)

@@ -82,9 +82,8 @@ class GenAUModel(PreTrainedModel):
         told = 2 + SCALARS_PER_SCALE * len(config.context_scales) + 1 + config.head_width
         self.context_token = nn.Linear(told, width, bias=False)  # tells the decoder what stands out, and how it looks
         nn.init.zeros_(self.context_token.weight)
-        self.found_token = nn.Linear(
-            2 * len(FOUND_FRACTIONS), width, bias=False
-        )  # tells it what a question's map shows
+        # Tells it what the map of a question shows, and that of no question.
+        self.found_token = nn.Linear(2 * len(FOUND_FRACTIONS), width, bias=False)
         nn.init.zeros_(self.found_token.weight)
         self.post_init()
 
