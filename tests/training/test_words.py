@@ -104,3 +104,21 @@ def test_the_words_of_the_vocabulary_are_whole_lowercase_words_and_always_the_sa
     assert found == vocabulary_words(processor, 20)
     assert len(found) == len(set(found)) <= 20
     assert all(word.isalpha() and word.islower() and len(word) > 3 for word in found)
+
+
+@torch.no_grad()
+def test_the_general_question_counts_most_in_the_fit(
+    trained_looking: GenAUModel, processor: GenAUProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[torch.Tensor] = []
+
+    def noted(states: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        weights.append(weight)
+        return ridge(states, wanted, weight)
+
+    first = first_of(trained_looking, processor, monkeypatch)
+    monkeypatch.setattr(words, "ridge", noted)
+    first.realign(trained_looking)
+    known = len(all_wordings(TYPES))
+    assert first.queries[0] == Query()
+    assert weights[-1][0] > weights[-1][1:known].max() >= weights[-1][1:known].min() > weights[-1][known:].max()
