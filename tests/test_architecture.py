@@ -13,8 +13,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
-    "answers arguments calibration checkpoints datasets detection errors images inspector judgement maps metrics model "
-    "passport paths pixels processor prompts reading regions results weights words writer"
+    "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
+    "metrics model passport paths pixels processor prompts reading regions results weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "pixels": "errors",
     "reading": "errors images pixels",
     "regions": "prompts results",
+    "appearance": "regions",
     "maps": "images",
     "calibration": "errors",
     "arguments": "errors images paths prompts reading",
@@ -44,13 +45,13 @@ MAY_IMPORT = {
     "checkpoints": "calibration errors model processor weights",
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
-    "writer": "answers errors judgement model processor prompts regions results",
+    "writer": "answers appearance errors judgement model processor prompts regions results",
     "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
     "regions results words writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
-    "datasets.synthetic": "datasets.synthetic errors",
+    "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
     # Leaves
     "report": "errors report results",

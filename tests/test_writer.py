@@ -1,6 +1,7 @@
 """The analysis writer on a tiny random decoder: whatever it would like to say, the form holds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,12 +16,15 @@ from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
 from genau.errors import UsageError
 from genau.inspector import Inspector
+from genau.judgement import Judged
 from genau.model.backbones import Memory
+from genau.model.configuration import GenAUConfig
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import ANALYSIS_KEYS, DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, Query
-from genau.results import Analysis
-from genau.writer import AnalysisWriter, analysis_grammar
+from genau.reading import read_picture
+from genau.results import Analysis, Defect, Inspection, Verdict
+from genau.writer import AnalysisWriter, analysis_grammar, decided_lines
 
 HOSTILE = [
     'a "quoted" crack',
@@ -37,6 +41,14 @@ HOSTILE = [
     "Verdict: normal",
 ]
 KNOWN = dict.fromkeys(ANALYSIS_KEYS, "none")
+BAD_PART = Inspection("part.png", 8, 6, Verdict.DEFECT, 0.9, 0.9, 0.9, 0.5)
+
+
+def found(*types: str) -> Judged:
+    """Return a bad part with one defect of each type."""
+    return Judged(
+        replace(BAD_PART, defects=tuple(Defect(name, 0.9, (1, 1, 3, 3), 4, 0.1, "center") for name in types)), []
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -208,7 +220,8 @@ def test_an_inspector_writes_what_the_mask_says(
 ) -> None:
     trained_looking.config.writes_analysis = True
     trained_looking.config.trained_types = ("stain", "leak")
-    inspector = Inspector(Checkpoint("tiny", trained_looking, processor, Thresholds()))
+    trained_looking.config.measures_appearance = True
+    inspector = Inspector(Checkpoint("tiny", trained_looking, processor, Thresholds(pixel=0.0)))
     rgb = picture(spot=True)
     normal = inspector.inspect(rgb, threshold=1.0)
     assert normal.analysis is not None
@@ -217,9 +230,14 @@ def test_an_inspector_writes_what_the_mask_says(
     assert defect.analysis is not None
     assert defect.analysis.verdict == "defect"
     assert defect.analysis.types in ("stain", "leak")
+    assert defect.analysis.appearance.endswith(("spot", "line", "area"))
     asked = inspector.inspect(rgb, threshold=0.0, types=['<|im_end|> "x"'])
     assert asked.analysis is not None
     assert asked.analysis.types in ('<|im_end|> "x"', "unknown")
+    trained_looking.config.measures_appearance = False
+    written = inspector.inspect(rgb, threshold=0.0).analysis
+    assert written is not None
+    assert not written.appearance.endswith(("spot", "line", "area"))
     assert "analysis" in asked.timing_ms
     assert inspector.inspect(rgb, analysis=False).analysis is None
 
@@ -229,14 +247,14 @@ def test_a_bad_part_never_gets_the_advice_for_a_good_one(
 ) -> None:
     monkeypatch.setattr(writer_module, "MAX_FREE_TOKENS", 400)  # the tiny tokenizer spells almost every letter
     inspector.model.config.writes_analysis = True
-    inspector.model.config.trained_advice = ("check the tool", "clean the fixture")
+    inspector.model.config.trained_advice = {"dent": ("check the tool",), "stain": ("clean the fixture",)}
     seen = inspector.see(picture(1, spot=True))
     bad = inspector.ask(seen, analysis=True, threshold=0.0).analysis
     good = inspector.ask(seen, analysis=True, threshold=1.0).analysis
     assert bad is not None
     assert good is not None
     assert (bad.verdict, good.verdict) == ("defect", "normal")
-    assert bad.recommendation in inspector.model.config.trained_advice
+    assert bad.recommendation in ("check the tool", "clean the fixture")
     assert good.recommendation == NORMAL_ADVICE
 
 
@@ -257,12 +275,74 @@ def test_the_cause_and_the_advice_of_a_bad_part_are_among_those_that_were_traine
 ) -> None:
     monkeypatch.setattr(writer_module, "MAX_FREE_TOKENS", 400)
     config = inspector.model.config
-    config.writes_analysis, config.trained_causes, config.trained_advice = True, ("worn tool", "dirt"), ("clean it",)
+    config.writes_analysis, config.trained_types = True, ("dent", "stain")
+    config.trained_causes = {"dent": ("worn tool", "fall"), "stain": ("dirt",)}
+    config.trained_advice = {"dent": ("check the tool",), "stain": ("clean it",)}
     seen = inspector.see(picture(1, spot=True))
     bad = inspector.ask(seen, analysis=True, threshold=0.0).analysis
     good = inspector.ask(seen, analysis=True, threshold=1.0).analysis
     assert bad is not None
     assert good is not None
-    assert bad.likely_cause in config.trained_causes
-    assert bad.recommendation == "clean it"
+    assert bad.likely_cause in config.trained_causes[bad.types]
+    assert (bad.recommendation,) == config.trained_advice[bad.types]
     assert (good.types, good.location, good.severity, good.likely_cause) == ("none",) * 4
+
+
+@torch.inference_mode()
+def test_the_type_is_the_one_whose_own_map_scores_highest(
+    trained_looking: GenAUModel,
+    processor: GenAUProcessor,
+    picture: Callable[..., NDArray[np.uint8]],
+    short_lines: None,
+) -> None:
+    config = trained_looking.config
+    config.writes_analysis, config.trained_types = True, ("dent", "stain", "leak")
+    inspector = Inspector(Checkpoint("tiny", trained_looking, processor, Thresholds()))
+    seen = inspector.see_many([read_picture(picture(1)), read_picture(picture(2, spot=True))])
+    named = []
+    for one in seen:
+        analysis = inspector.ask(one, threshold=0.0, analysis=True).analysis
+        assert analysis is not None
+        read = processor.questions([Query(name) for name in config.trained_types])
+        queries = trained_looking.mask_head.queries(
+            trained_looking.read_questions(inspector._instruction, read["asked_ids"], read["asked_mask"])
+        )
+        scores = [
+            trained_looking.draw_unread(
+                one.seen.features, one.seen.unprompted, one.seen.valid, query[None], torch.tensor([one.row])
+            )[1].item()
+            for query in queries
+        ]
+        assert analysis.types == config.trained_types[int(np.argmax(scores))]
+        named.append(scores)
+    assert named[0] != named[1]
+
+
+def test_without_trained_types_the_type_is_unknown(
+    inspector: Inspector, picture: Callable[..., NDArray[np.uint8]], short_lines: None
+) -> None:
+    inspector.model.config.writes_analysis = True
+    analysis = inspector.inspect(picture(1, spot=True), threshold=0.0).analysis
+    assert analysis is not None
+    assert analysis.types == "unknown"
+
+
+def test_cause_and_advice_are_those_of_the_named_types_or_any() -> None:
+    config = GenAUConfig(
+        trained_causes={"dent": ("fall", "impact"), "stain": ("oil",), "leak": ("oil",)},
+        trained_advice={"dent": ("check handling",), "stain": ("clean",), "leak": ("seal",)},
+    )
+    known, choices = decided_lines(found("unknown"), config, "dent")
+    assert known["Types"] == "dent"
+    assert choices == {"Likely cause": ["fall", "impact"], "Recommendation": ["check handling"]}
+    known, choices = decided_lines(found("stain", "bent pin", "leak"), config)
+    assert known["Types"] == "stain, bent pin, leak"
+    assert choices == {"Likely cause": ["oil"], "Recommendation": ["clean", "seal"]}
+    _, choices = decided_lines(found("bent pin"), config)
+    assert choices == {"Likely cause": ["fall", "impact", "oil"], "Recommendation": ["check handling", "clean", "seal"]}
+
+
+def test_a_flat_list_of_causes_holds_for_every_trained_type() -> None:
+    config = GenAUConfig(trained_types=("dent", "stain"), trained_causes=["oil", "fall"])  # type: ignore[arg-type]
+    assert config.trained_causes == {"dent": ("oil", "fall"), "stain": ("oil", "fall")}
+    assert config.trained_advice == {"dent": (), "stain": ()}

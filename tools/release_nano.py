@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from genau import checkpoints
 from genau.calibration import Thresholds
 from genau.metrics import auroc, balanced_accuracy
-from genau.training.run import advice, causes
+from genau.training.instructions import texts_of
 
 WEIGHTS = np.linspace(0, 1, 21)
 WORTH = 0.02  # mean AUROC that a weight must gain over the map alone; less is noise on a hundred pictures
@@ -81,7 +81,8 @@ def main() -> None:
     weight, threshold, accuracy = choose(sets)
     config = checkpoint.model.config
     config.text_weight = weight
-    config.trained_advice, config.trained_causes = advice(), causes()
+    config.trained_advice, config.trained_causes = texts_of(config.trained_types)
+    config.measures_appearance = True
     (config.backbone_config or {})["decoder"].pop("_name_or_path", None)  # a folder of this machine
     thresholds = Thresholds(
         image=threshold,

@@ -238,7 +238,8 @@ class Inspector:
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
-                result = replace(result, analysis=self._analyse(judged, memory, asked=bool(types)))
+                likeliest = None if types else self._likeliest_type(image)
+                result = replace(result, analysis=self._analyse(judged, memory, likeliest))
                 timing["analysis"] = 1000 * (time.perf_counter() - wrote_at)
             timing["total"] = sum(timing.values())
             inspections.append(replace(result, timing_ms={key: round(value, 1) for key, value in timing.items()}))
@@ -266,10 +267,21 @@ class Inspector:
         count = len(queries)
         return [replies[start : start + count] for start in range(0, len(replies), count)], memories
 
-    def _analyse(self, judged: Judged, memory: Memory, *, asked: bool) -> Analysis | None:
-        """Let the decoder describe what was decided; all that follows from the mask is given."""
+    def _likeliest_type(self, image: SeenImage) -> str | None:
+        """Return the trained type whose own map scores highest; None if there are none."""
+        if not (types := self.model.config.trained_types):
+            return None
+        questions = self.processor.questions([Query(name) for name in types])
+        asked = self._reader.states(questions["asked_ids"].to(self.device), questions["asked_mask"].to(self.device))
+        seen, index = image.seen, torch.full((len(types),), image.row, device=self.device)
+        queries = self.model.mask_head.queries(asked)
+        scores = self.model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)[1]
+        return types[int(scores.argmax())]
+
+    def _analyse(self, judged: Judged, memory: Memory, likeliest: str | None) -> Analysis | None:
+        """Let the decoder describe what was decided; all that follows from the map is given."""
         word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
-        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, asked=asked))
+        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest))
 
 
 def _read_or_fail(source: ImageSource, roi: NDArray[np.bool_] | None) -> Picture | Inspection:

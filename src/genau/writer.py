@@ -15,6 +15,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from torch import Tensor
 
 from genau.answers import parse_analysis
+from genau.appearance import appearance_found
 from genau.errors import UsageError
 from genau.judgement import Judged
 from genau.model.backbones import Memory
@@ -33,25 +34,33 @@ MAX_FREE_TOKENS = 96  # of one analysis, against a decoder that never ends a lin
 
 
 def decided_lines(
-    judged: Judged, config: GenAUConfig, *, asked: bool
+    judged: Judged, config: GenAUConfig, likeliest: str | None = None
 ) -> tuple[dict[str, str], dict[str, Sequence[str]]]:
-    """Return the lines of an analysis that follow from the mask, and the words among which others are chosen.
+    """Return the lines of an analysis that follow from the map, and the words among which others are chosen.
 
-    `asked` says whether there were candidate types: then what was found of them is what is said.
+    `likeliest` is the type to name where there were no candidates; with candidates, what was found of them is said.
     """
     if judged.inspection.verdict is not Verdict.DEFECT:
         known = {key: NOTHING for key in ("Types", "Location", "Severity", "Likely cause")}
         return known | {"Recommendation": NORMAL_ADVICE}, {}
     known = {"Location": locations(judged.regions) if judged.regions else NOT_LOCALISED}
     known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
+    types = [likeliest] if likeliest else list(dict.fromkeys(defect.type for defect in judged.inspection.defects))
+    known["Types"] = ", ".join(types) or UNKNOWN_TYPE
+    if config.measures_appearance and judged.regions and judged.inspection.picture is not None:
+        known["Appearance"] = appearance_found(judged.inspection.picture, judged.regions)
     # Never the cause and the advice of a good part.
-    choices = {"Likely cause": config.trained_causes, "Recommendation": config.trained_advice}
-    if asked or not config.trained_types:
-        found = dict.fromkeys(defect.type for defect in judged.inspection.defects)
-        known["Types"] = ", ".join(found) or UNKNOWN_TYPE
-    else:
-        choices["Types"] = config.trained_types
+    choices = {
+        "Likely cause": _of_types(types, config.trained_causes or {}),
+        "Recommendation": _of_types(types, config.trained_advice or {}),
+    }
     return known, {key: words for key, words in choices.items() if words}
+
+
+def _of_types(types: Sequence[str], texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the texts of the types, each once; all texts if there is none."""
+    own = [text for name in types for text in texts.get(name, ())]
+    return list(dict.fromkeys(own or [text for known in texts.values() for text in known]))
 
 
 def analysis_grammar(verdict_word: str, known: Mapping[str, str], choices: Mapping[str, Sequence[str]]) -> str:

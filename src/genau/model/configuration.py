@@ -1,5 +1,6 @@
 """Every number that shapes a GenAU model, each once."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -59,15 +60,17 @@ class GenAUConfig(PreTrainedConfig):
     trained_types: tuple[str, ...] = ()
     trained_products: tuple[str, ...] = ()
     trained_data: tuple[str, ...] = ()  # names of the data sets
-    trained_advice: tuple[str, ...] = ()  # the recommendations for a bad part that the decoder may choose from
-    trained_causes: tuple[str, ...] = ()  # the likely causes, in the same way
+    trained_advice: dict[str, tuple[str, ...]] | None = None  # by type: what the decoder may recommend for a bad part
+    trained_causes: dict[str, tuple[str, ...]] | None = None  # the likely causes, in the same way
     writes_analysis: bool = False  # whether the decoder was trained to describe defects
+    measures_appearance: bool = False  # whether the appearance is measured in the picture instead of written
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
-        trained = ("trained_types", "trained_products", "trained_data", "trained_advice", "trained_causes")
-        for name in ("readout_fractions", *trained):
+        for name in ("readout_fractions", "trained_types", "trained_products", "trained_data"):
             setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
+        self.trained_advice = _by_type(self.trained_advice, self.trained_types)
+        self.trained_causes = _by_type(self.trained_causes, self.trained_types)
         self.context_scales = tuple((tuple(levels), stride, around) for levels, stride, around in self.context_scales)
         super().__post_init__(**kwargs)
         if self.backbone not in BACKBONE_NAMES:
@@ -85,3 +88,11 @@ class GenAUConfig(PreTrainedConfig):
             raise CheckpointError(
                 f"Both verdict words begin with token {self.normal_word_id}: choose words whose first tokens differ."
             )
+
+
+def _by_type(
+    texts: Mapping[str, Sequence[str]] | Sequence[str] | None, types: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return texts by type; a flat list, as models before nano v3.1 have it, holds for every type."""
+    by_type = texts if isinstance(texts, Mapping) else dict.fromkeys(types, texts or ())
+    return {name: tuple(own) for name, own in by_type.items()}

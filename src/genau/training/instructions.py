@@ -3,13 +3,14 @@
 All facts in an answer follow from the masks: types, 3x3 location, severity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genau.datasets.synthetic import DEFECT_TYPES
+from genau.datasets.synthetic.taxonomy import TypeInfo
 from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query, answer_text
 from genau.regions import find_regions, locations, severity
 from genau.training.examples import Example
@@ -22,7 +23,23 @@ LOOK_ALIKE = 0.5  # share of absent types that resemble a present one: the hard 
 FORMS = 4
 # Annotated types that the engine does not paint -> the painted type whose causes and look-alikes they share.
 RELATED_TYPE = {"impurity": "contamination", "pitting": "pit"}
+# Of annotated types of which nothing is known in words.
+UNKNOWN_CAUSE, UNKNOWN_ADVICE = "unknown", "sort the part out and inspect it by hand"
 NORMAL_APPEARANCE = "even surface without visible defects"
+
+
+def info_of(name: str) -> TypeInfo | None:
+    """Return what is known in words of an annotated type, if anything."""
+    return DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+
+
+def texts_of(types: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Return by type what an answer about a defective part may recommend, and what it may name as the likely cause."""
+    known = {name: info_of(name) for name in types}
+    return (
+        {name: info.recommendations if info else (UNKNOWN_ADVICE,) for name, info in known.items()},
+        {name: info.causes if info else (UNKNOWN_CAUSE,) for name, info in known.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ def ask(facts: Facts, rng: Rng, *, analysis: float, type_questions: bool = True)
 
 
 def _about(name: str, facts: Facts, product: str | None, rng: Rng) -> Question:
-    info = DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+    info = info_of(name)
     asked = name
     if info and name in DEFECT_TYPES and rng.random() < NAMED_SYNONYM:
         asked = str(rng.choice(info.synonyms))
@@ -107,8 +124,8 @@ def analysis_lines(facts: Facts, rng: Rng) -> Mapping[str, str]:
     lines["Severity"] = facts.severity
     if not facts.defective:
         return lines | {"Likely cause": NOTHING, "Recommendation": NORMAL_ADVICE}
-    info = DEFECT_TYPES[RELATED_TYPE.get(facts.types[0], facts.types[0])]
+    info = info_of(facts.types[0])
     return lines | {
-        "Likely cause": str(rng.choice(info.causes)),
-        "Recommendation": str(rng.choice(info.recommendations)),
+        "Likely cause": str(rng.choice(info.causes)) if info else UNKNOWN_CAUSE,
+        "Recommendation": str(rng.choice(info.recommendations)) if info else UNKNOWN_ADVICE,
     }

@@ -17,6 +17,7 @@ from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.training.batches import BatchMaker
 from genau.training.examples import ExampleSource
 from genau.training.features import EncodedExamples
+from genau.training.instructions import texts_of
 from genau.training.plain import device
 from genau.training.resuming import checkpoint_to_resume
 from genau.training.settings import TrainSettings
@@ -144,7 +145,8 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
         real_types = {name for sample in samples for name in sample.types}
         model.config.trained_types = tuple(sorted(real_types | set(DEFECT_TYPES)))
     if settings.stage == "joint":
-        model.config.trained_advice, model.config.trained_causes = advice(), causes()
+        model.config.trained_advice, model.config.trained_causes = texts_of(model.config.trained_types)
+        model.config.measures_appearance = settings.measures_appearance
         model.config.writes_analysis = settings.analysis > 0
     checkpoints.save_adapter(output / "adapter", model, trainer.processor)
     lines = list(trainer.state.log_history)
@@ -157,16 +159,6 @@ def finish(trainer: JointTrainer, samples: list[datasets.Sample], output: Path) 
     (output / "log.json").write_text(json.dumps(lines, indent=1))
     (output / "settings.json").write_text(settings.model_dump_json(indent=1))
     return output
-
-
-def advice() -> tuple[str, ...]:
-    """Return every recommendation that the answers for defective parts hold."""
-    return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.recommendations}))
-
-
-def causes() -> tuple[str, ...]:
-    """Return every likely cause that the answers for defective parts hold."""
-    return tuple(sorted({text for info in DEFECT_TYPES.values() for text in info.causes}))
 
 
 def _cache_name(settings: TrainSettings, model: GenAUModel) -> str:

@@ -48,6 +48,7 @@ class TrainSettings(BaseModel):
     lam: float = Field(1.0, ge=0)  # lambda: weight of L_seg beside L_LM
     image_weight: float = Field(0.5, ge=0)  # of the image BCE on s_map
     analysis: float = Field(0.4, ge=0, le=1)  # share of general questions answered with the whole analysis
+    measures_appearance: bool = False  # whether the trained model measures the appearance instead of writing it
     bf16: bool = True  # the decoder's and the features' products in bf16; margins, scores and losses stay fp32
 
     # Running

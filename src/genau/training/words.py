@@ -17,7 +17,7 @@ from genau.datasets.synthetic import DEFECT_TYPES
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
-from genau.training.instructions import RELATED_TYPE
+from genau.training.instructions import info_of
 from genau.words import WordReader
 
 VOCABULARY_WORDS = 1000  # of the tokenizer's words, read as if they were types
@@ -31,7 +31,7 @@ def wordings(types: Sequence[str], rng: np.random.Generator) -> list[Query]:
     """Draw one wording of each type (K): its name or a synonym, with or without its description."""
     drawn = []
     for name in types:
-        info = DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+        info = info_of(name)
         asked = name
         if info and name in DEFECT_TYPES and rng.random() < 0.5:
             asked = str(rng.choice(info.synonyms))
@@ -43,7 +43,7 @@ def all_wordings(types: Sequence[str]) -> list[Query]:
     """Return every question that can be asked of these types, the general one first."""
     asked = [Query()]
     for name in types:
-        info = DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
+        info = info_of(name)
         names = (name, *info.synonyms) if info and name in DEFECT_TYPES else (name,)
         descriptions = (None, info.description) if info else (None,)
         asked += [Query(one, description) for one in names for description in descriptions]

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from genau.appearance import appearance_of
 from genau.datasets.synthetic import broad, hollows, lines, logical, spots
 from genau.datasets.synthetic.canvas import Canvas
 from genau.datasets.synthetic.marks import Mark, Site, site_at
 from genau.datasets.synthetic.noise import Field, Rng, blur
 from genau.datasets.synthetic.taxonomy import DEFECT_TYPES
-from genau.datasets.synthetic.wording import appearance_of
 from genau.errors import ImageError, UsageError, suggest
 
 Mask = NDArray[np.bool_]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genau.appearance import appearance_of
 from genau.datasets.synthetic import boards, bulk, meshes, objects, patterns, prints, slabs, surfaces
 from genau.datasets.synthetic.canvas import Canvas
 from genau.datasets.synthetic.defects import add_defect, check_type, mean_change
@@ -13,7 +14,6 @@ from genau.datasets.synthetic.framing import framed, handled
 from genau.datasets.synthetic.logical import FAULTS
 from genau.datasets.synthetic.noise import Rng
 from genau.datasets.synthetic.nuisance import View, draw_view, photograph, photograph_again
-from genau.datasets.synthetic.wording import appearance_of
 from genau.errors import UsageError, suggest
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
