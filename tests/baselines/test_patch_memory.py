@@ -16,7 +16,6 @@ from genau.baselines import patch_memory
 from genau.baselines.patch_memory import (
     PatchMemory,
     Remembered,
-    coreset,
     image_score,
     locally_aware,
     nearest_distance,
@@ -113,38 +112,6 @@ def test_the_memory_is_a_tenth_of_the_patches_and_the_same_each_time(tower: Towe
 def test_the_memory_is_bounded(tower: Tower, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patch_memory, "MOST_REMEMBERED", 5)
     assert len(PatchMemory(tower("nano"), fraction=1.0).prepare(task).memory) == 5
-
-
-def test_the_coreset_always_takes_the_patch_farthest_from_all_that_are_chosen() -> None:
-    patches = unit(40, 6)
-    chosen = coreset(patches, 12, seed=3).tolist()
-    assert len(set(chosen)) == 12
-    for step in range(1, 12):
-        gaps = [min(float((patch - patches[j]).norm()) for j in chosen[:step]) for patch in patches]
-        assert gaps[chosen[step]] == pytest.approx(max(gaps), abs=1e-9)
-
-
-def test_the_coreset_ends_where_only_copies_are_left() -> None:
-    patches = unit(5, 4).float().repeat(20, 1)
-    chosen = coreset(patches, 50, seed=0)
-    assert len(chosen) == 5
-    assert len(patches[chosen].unique(dim=0)) == 5
-
-
-def test_a_projected_coreset_covers_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    patches = unit(600, 300)
-    patches[:, 30:] *= 0.1  # a few directions matter, as in real features
-    patches = F.normalize(patches, dim=-1).float()
-
-    def radius(chosen: Tensor) -> float:
-        return float(torch.cdist(patches, patches[chosen]).min(1).values.max())
-
-    exact = coreset(patches, 60, seed=0)
-    monkeypatch.setattr(patch_memory, "EXACT_UP_TO", 100)
-    projected = coreset(patches, 60, seed=0)
-    assert not torch.equal(projected, exact)
-    assert torch.equal(projected, coreset(patches, 60, seed=0))
-    assert radius(projected) < 1.1 * radius(exact)
 
 
 def test_the_distance_is_that_to_the_nearest_remembered_patch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def look_at(*pictures: PicturePatches, references: list[ContextMemory | None] | 
 
 
 def keep(*pictures: PicturePatches) -> ContextMemory:
-    return remember(pictures, SCALES, neighbours=NEIGHBOURS, temperature=TEMPERATURE)
+    return remember(pictures, SCALES, neighbours=NEIGHBOURS, temperature=TEMPERATURE, most=10_000)
 
 
 def weights(patch: Tensor, others: list[Tensor]) -> list[float]:
@@ -256,7 +256,7 @@ def test_k_equal_neighbours_give_distance_zero_and_one_opposite_gives_two() -> N
 
 def test_doubling_the_memory_and_its_pictures_changes_nothing(make: Make) -> None:
     once = keep(make(1))
-    doubled = (Remembered(s.patches.repeat(2, 1), s.distance.repeat(2)) for s in once.scales)
+    doubled = (Remembered(s.patches.repeat(2, 1), s.distance.repeat(2), s.stands_for.repeat(2)) for s in once.scales)
     twice = ContextMemory(tuple(doubled), 2 * once.pictures)
     one, other = (look_at(make(0), references=[memory]) for memory in (once, twice))
     assert torch.allclose(one.scalars, other.scalars)

@@ -21,6 +21,7 @@ from genau.detection import Detection, Task, conclude
 from genau.errors import UsageError
 from genau.images import Letterbox, Picture
 from genau.judgement import Reply
+from genau.model.coreset import farthest_first
 
 SMOOTHING_PX = 4.0  # standard deviation of the map's Gaussian in pixels of the canvas, as published
 CORESET_FRACTION = 0.1  # as published for its tables
@@ -101,7 +102,8 @@ class PatchMemory:
             kept.append(features[valid])
         patches = torch.cat(kept)  # (N, C)
         count = min(MOST_REMEMBERED, math.ceil(self.fraction * len(patches)))
-        return Remembered(patches[coreset(patches, count, self.seed)])
+        chosen = farthest_first(patches, count, self.seed, exact_up_to=EXACT_UP_TO, width=PROJECTED_WIDTH)
+        return Remembered(patches[chosen])
 
     @torch.inference_mode()
     def detect(self, pictures: Sequence[Picture], prepared: Remembered) -> list[Detection]:
@@ -133,35 +135,6 @@ def locally_aware(features: Tensor, valid: Tensor, side: int) -> Tensor:
         for part in (features.permute(0, 3, 1, 2) * weight, weight)
     )
     return F.normalize(sums / counts.clamp_min(1e-6), dim=1).permute(0, 2, 3, 1)
-
-
-def coreset(patches: Tensor, count: int, seed: int) -> Tensor:
-    """Return the indices (at most `count`,) of a greedy k-center choice among patches (N, C).
-
-    Always the patch that is farthest from all chosen ones is next; the first is drawn by `seed`. Above `EXACT_UP_TO`
-    patches the distances are those of a random projection (Johnson & Lindenstrauss 1984), as in the paper. It ends
-    early where every patch is equal to a chosen one.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    chosen = [int(torch.randint(len(patches), (1,), generator=generator))]
-    if len(patches) > EXACT_UP_TO and patches.shape[1] > PROJECTED_WIDTH:
-        matrix = torch.randn(patches.shape[1], PROJECTED_WIDTH, generator=generator) / math.sqrt(PROJECTED_WIDTH)
-        patches = patches @ matrix.to(patches.device)
-    squares = patches.square().sum(1)
-
-    def to_chosen(index: int) -> Tensor:
-        distance = squares + squares[index] - 2 * patches @ patches[index]
-        distance[index] = 0  # exactly, so that it is not drawn twice
-        return distance
-
-    farthest = to_chosen(chosen[0])
-    while len(chosen) < count:
-        value, index = farthest.max(0)
-        if float(value) <= 1e-6:  # rounding of equal fp32 vectors
-            break
-        chosen.append(int(index))
-        farthest = torch.minimum(farthest, to_chosen(chosen[-1]))
-    return torch.tensor(chosen, device=patches.device)
 
 
 def nearest_distance(patches: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,7 @@ class GenAUConfig(PreTrainedConfig):
     context_scales: tuple[tuple[tuple[int, ...], int, int], ...] = (((1, 2), 16, 2), ((1, 2, 3), 32, 1))
     context_temperature: float = 0.02  # of the soft minimum, in cosine distance
     context_neighbours: int = 5  # how many equally near patches count as distance zero offset
+    context_most: int = 8192  # remembered patches of good parts at the first scale, those of five pictures of nano's
 
     # Mask head
     head_width: int = 64

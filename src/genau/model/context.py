@@ -21,8 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genau.model.coreset import farthest_first, nearest_chosen
+
 CHUNK_PATCHES = 512  # bounds the distance matrix to 512 x M
+LEAST_AFFINITY = -1e4  # below that of any pair; where a patch has no neighbours it stands for minus infinity
 PEERS = 8  # with so many other references each reference is compared, so that remembering stays linear in their number
+PROJECTED_WIDTH = 32  # in which patches are chosen
+REMEMBERED_FIELDS = ("patches", "distance", "stands_for")
 SCALARS_PER_SCALE = 4  # distance and excess with references (if any), then within the picture
 
 
@@ -48,6 +53,7 @@ class Remembered:
 
     patches: Tensor  # (M, C), unit length
     distance: Tensor  # (M,), of each to the other good parts; of a single one, to the rest of its picture
+    stands_for: Tensor  # (M,), how many patches of the good parts each one is
 
 
 @dataclass(frozen=True)
@@ -112,22 +118,33 @@ def nearby(grid_hw: tuple[int, int], radius: int, device: torch.device) -> Tenso
 
 
 def soft_nearest(
-    patches: Tensor, memory: Tensor, distance: Tensor, excluded: Tensor | None, count: float, temperature: float
+    patches: Tensor,
+    memory: Tensor,
+    distance: Tensor,
+    excluded: Tensor | None,
+    count: float,
+    temperature: float,
+    stands_for: Tensor | None = None,
 ) -> Neighbours:
     """Find unit patches (P, C) in a memory (M, C) of known own `distance` (M,), leaving out pairs `excluded` (P, M).
 
-    `count` is how many equally near neighbours give distance zero.
+    `count` is how many equally near neighbours give distance zero; `stands_for` (M,) how often each is counted, once
+    if not given.
     """
     densities, neighbours = [], []
     known = torch.cat([memory, distance[:, None]], 1)
+    often = 0.0 if stands_for is None else stands_for.log()
     for start in range(0, len(patches), CHUNK_PATCHES):
-        affinity = (patches[start : start + CHUNK_PATCHES] @ memory.T - 1) / temperature  # (p, M), -distance / T
+        affinity = (patches[start : start + CHUNK_PATCHES] @ memory.T - 1) / temperature + often  # (p, M)
         if excluded is not None:
             affinity = affinity.masked_fill(excluded[start : start + CHUNK_PATCHES], -torch.inf)
-        total = affinity.logsumexp(1)
-        weights = torch.where(total.isfinite()[:, None], affinity - total[:, None], -torch.inf).exp()
-        densities.append(total - math.log(count))
-        neighbours.append(weights @ known)
+        largest = affinity.detach().amax(1, keepdim=True).clamp_min(LEAST_AFFINITY)
+        weights = affinity.sub_(largest).exp_()  # in place: the matrix is large
+        total = weights.sum(1, keepdim=True)
+        alone = total == 0
+        total = total.masked_fill(alone, 1)  # whose logarithm has a gradient
+        densities.append((total.log() + largest).masked_fill(alone, -torch.inf)[:, 0] - math.log(count))
+        neighbours.append(weights @ known / total)
     found = torch.cat(neighbours)
     return Neighbours(torch.cat(densities), found[:, :-1], found[:, -1])
 
@@ -188,7 +205,7 @@ def _compare_scale(
     excluded = nearby((grid[0], grid[1]), scale.exclusion, valid.device) | ~inside
     own = found = own_neighbours(patches, excluded, neighbours, temperature)
     if memory is not None:
-        found = soft_nearest(patches, memory.patches, memory.distance, None, count, temperature)
+        found = soft_nearest(patches, memory.patches, memory.distance, None, count, temperature, memory.stands_for)
     distance, own_distance = (to_distance(part.log_density, temperature) for part in (found, own))
     scalars = torch.stack([distance, distance - found.distance, own_distance, own_distance - own.distance])
     residual = (patches - found.patch) * (found.log_density.isfinite() & inside)[:, None]
@@ -205,9 +222,12 @@ def _on_grid(maps: Tensor, valid: Tensor, grid: torch.Size) -> Tensor:
 
 
 def remember(
-    pictures: Sequence[PicturePatches], scales: Sequence[Scale], *, neighbours: int, temperature: float
+    pictures: Sequence[PicturePatches], scales: Sequence[Scale], *, neighbours: int, temperature: float, most: int
 ) -> ContextMemory:
-    """Keep the valid patches of good parts, each with its own distance to the others (at most PEERS of them)."""
+    """Keep the valid patches of good parts, each with its own distance to the others (at most PEERS of them).
+
+    Of more than `most` patches at the first scale a choice is kept; `condense` says which.
+    """
     remembered = []
     for number, scale in enumerate(scales):
         kept = [picture.features[number][:, picture.valid[number]].T for picture in pictures]  # each (P', C)
@@ -222,5 +242,37 @@ def remember(
             count, unknown = neighbours * max(1, len(peers)), others.new_zeros(len(others))
             found = soft_nearest(patches, others, unknown, near, count, temperature)
             distances.append(to_distance(found.log_density, temperature))
-        remembered.append(Remembered(torch.cat(kept), torch.cat(distances)))
-    return ContextMemory(tuple(remembered), len(pictures))
+        all_kept = torch.cat(kept)
+        remembered.append(Remembered(all_kept, torch.cat(distances), all_kept.new_ones(len(all_kept))))
+    return condense(ContextMemory(tuple(remembered), len(pictures)), scales, most)
+
+
+def gather(memories: Sequence[ContextMemory], scales: Sequence[Scale], most: int) -> ContextMemory:
+    """Return one memory of the good parts of all, as large as one of them may be."""
+    together = tuple(
+        Remembered(*(torch.cat([getattr(part, name) for part in parts]) for name in REMEMBERED_FIELDS))
+        for parts in zip(*(memory.scales for memory in memories), strict=True)
+    )
+    return condense(ContextMemory(together, sum(memory.pictures for memory in memories)), scales, most)
+
+
+def condense(memory: ContextMemory, scales: Sequence[Scale], most: int) -> ContextMemory:
+    """Keep at most `most` patches of the first scale, and as many pictures' worth of the others.
+
+    They are chosen greedily, so that none that is left out is far from all; each stands for those that are nearest to
+    it, so that densities hardly change (docs/log.md).
+    """
+    condensed = []
+    for scale, known in zip(scales, memory.scales, strict=True):
+        count = most * scales[0].stride ** 2 // scale.stride**2
+        if len(known.patches) <= count:
+            condensed.append(known)
+            continue
+        chosen = farthest_first(known.patches, count, 0, exact_up_to=0, width=PROJECTED_WIDTH)
+        nearest = nearest_chosen(known.patches, known.patches[chosen])
+        stands_for = torch.zeros_like(known.stands_for[: len(chosen)]).index_add_(0, nearest, known.stands_for)
+        distance = torch.zeros_like(stands_for).index_add_(0, nearest, known.distance * known.stands_for)
+        inhabited = stands_for > 0  # of two equal patches one may be nobody's nearest
+        own = (distance / stands_for)[inhabited]
+        condensed.append(Remembered(known.patches[chosen][inhabited], own, stands_for[inhabited]))
+    return ContextMemory(tuple(condensed), memory.pictures)

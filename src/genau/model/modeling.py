@@ -25,6 +25,7 @@ from genau.model.context import (
     Scale,
     compare,
     context_patches,
+    gather,
     remember,
 )
 from genau.model.fusion import fuse, map_score, read_out, text_score, valid_cells
@@ -116,11 +117,18 @@ class GenAUModel(PreTrainedModel):
         ]
 
     def remember(self, pictures: Sequence[PicturePatches]) -> ContextMemory:
-        """Return the memory of pictures of good parts."""
-        config = self.config
+        """Return the memory of pictures of good parts; many at once take much memory, see `gather`."""
         return remember(
-            pictures, self.scales, neighbours=config.context_neighbours, temperature=config.context_temperature
+            pictures,
+            self.scales,
+            neighbours=self.config.context_neighbours,
+            temperature=self.config.context_temperature,
+            most=self.config.context_most,
         )
+
+    def gather(self, memories: Sequence[ContextMemory]) -> ContextMemory:
+        """Return one memory of several, no larger than one of many pictures."""
+        return gather(memories, self.scales, self.config.context_most)
 
     def read_instruction(self, instruction_ids: Tensor) -> Memory:
         """Return the memory of the fixed instruction (1, T0), which all pictures share."""
