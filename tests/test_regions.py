@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from genau.prompts import NOTHING
 from genau.regions import (
-    MODERATE_FRACTION,
-    SEVERE_FRACTION,
+    SeverityRules,
     SMALLEST_FRACTION,
     Region,
     find_regions,
@@ -126,10 +125,10 @@ def test_without_a_present_type_a_region_is_of_unknown_type() -> None:
 def test_severity_changes_exactly_at_its_borders() -> None:
     assert severity(0) == NOTHING
     assert severity(1e-9) == "minor"
-    assert severity(np.nextafter(MODERATE_FRACTION, 0)) == "minor"
-    assert severity(MODERATE_FRACTION) == "moderate"
-    assert severity(np.nextafter(SEVERE_FRACTION, 0)) == "moderate"
-    assert severity(SEVERE_FRACTION) == "severe"
+    assert severity(np.nextafter(0.005, 0)) == "minor"
+    assert severity(0.005) == "moderate"
+    assert severity(np.nextafter(0.05, 0)) == "moderate"
+    assert severity(0.05) == "severe"
     assert severity(1) == "severe"
 
 
@@ -139,3 +138,12 @@ def test_places_are_named_once_and_at_most_three_of_them() -> None:
     assert locations(regions) == "top left, center, bottom right"
     assert locations(regions, most=1) == "top left"
     assert locations([]) == NOTHING
+
+
+def test_rules_of_severity_are_a_plants_own() -> None:
+    rules = SeverityRules(moderate=0.1, severe=0.2, types={"crack": "severe", "stain": "minor", "dent": "moderate"})
+    assert [rules.of(share) for share in (0.0, 0.05, 0.1, 0.2)] == ["none", "minor", "moderate", "severe"]
+    assert rules.of(0.001, ["stain", "dent", "scratch"]) == "moderate"
+    assert rules.of(0.001, ["stain", "crack"]) == "severe"
+    assert rules.of(0.15, ["stain"]) == "moderate"  # a type says how severe it is at least
+    assert rules.of(0.0, ["crack"]) == "none"

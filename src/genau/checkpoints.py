@@ -8,6 +8,7 @@ Both hold the processor's and tokenizer's files, `thresholds.json` and the model
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def resolve(name: str | Path) -> Path:
         f"There is no model {str(name)!r}: it is neither a shipped one ({names}) nor a folder that `genau train` "
         f"wrote.{suggest(str(name), shipped)}"
     )
+
+
+def fingerprint(name: str | Path) -> str:
+    """Return a short name of a model's weights and settings, for what was made with it and holds for no other.
+
+    Raises:
+        UsageError: no such model.
+    """
+    folder = resolve(name)
+    hashed = sha256(weights.fingerprint().encode())
+    for file in sorted(path for path in folder.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json"):
+        hashed.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return hashed.hexdigest()[:12]
 
 
 def load(name: str | Path, *, merge: bool = True) -> Checkpoint:

@@ -31,6 +31,10 @@ class CheckpointError(GenAUError):
     """A checkpoint folder cannot be loaded or does not fit its base."""
 
 
+class RecipeError(GenAUError):
+    """A recipe cannot be read or written, or was made with another model."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the closest known word, or the empty string."""
     close = get_close_matches(word, list(known), n=1)

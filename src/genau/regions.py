@@ -3,8 +3,8 @@
 Words and numbers about geometry are always computed here, never read from generated text; training answers too.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from genau.prompts import NOTHING
 from genau.results import UNKNOWN_TYPE, Defect
 
 SMALLEST_FRACTION = 2e-5  # of the picture's area; smaller specks are interpolation noise (12 px of 1000 x 600)
-MODERATE_FRACTION, SEVERE_FRACTION = 0.005, 0.05  # of the picture's area
+SEVERITIES = ("minor", "moderate", "severe")
 _ROWS, _COLUMNS = ("top", "", "bottom"), ("left", "", "right")
 _EIGHT_CONNECTED = np.ones((3, 3), np.int8)
 
@@ -81,13 +81,26 @@ def to_defects(
     return tuple(sorted(defects, key=lambda defect: -defect.score))
 
 
+@dataclass(frozen=True)
+class SeverityRules:
+    """When defects are minor, moderate or severe."""
+
+    moderate: float = 0.005  # from this share of the picture's area on
+    severe: float = 0.05
+    types: Mapping[str, str] = field(default_factory=dict)  # how severe a type is at least, however small
+
+    def of(self, area_fraction: float, types: Iterable[str] = ()) -> str:
+        """Return the severity of defects that cover this share of the picture; none for zero."""
+        if area_fraction <= 0:
+            return NOTHING
+        by_area = SEVERITIES[int(area_fraction >= self.moderate) + int(area_fraction >= self.severe)]
+        known = [by_area, *(self.types[name] for name in types if name in self.types)]
+        return max(known, key=SEVERITIES.index)
+
+
 def severity(area_fraction: float) -> str:
-    """Return minor, moderate or severe by the defects' share of the picture; none for zero."""
-    if area_fraction <= 0:
-        return NOTHING
-    if area_fraction < MODERATE_FRACTION:
-        return "minor"
-    return "moderate" if area_fraction < SEVERE_FRACTION else "severe"
+    """Return the severity by the rules that the answers of the training follow."""
+    return SeverityRules().of(area_fraction)
 
 
 def locations(regions: Sequence[Region], most: int = 3) -> str:

@@ -23,7 +23,7 @@ from genau.model.configuration import GenAUConfig
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import ANALYSIS_KEYS, CHAT_FORMATS, NORMAL_ADVICE, NOTHING
-from genau.regions import locations, severity
+from genau.regions import SeverityRules, locations
 from genau.results import UNKNOWN_TYPE, Analysis, Verdict
 
 NOT_LOCALISED = "not localised"
@@ -34,19 +34,21 @@ MAX_FREE_TOKENS = 96  # of one analysis, against a decoder that never ends a lin
 
 
 def decided_lines(
-    judged: Judged, config: GenAUConfig, likeliest: str | None = None
+    judged: Judged, config: GenAUConfig, likeliest: str | None = None, rules: SeverityRules | None = None
 ) -> tuple[dict[str, str], dict[str, Sequence[str]]]:
     """Return the lines of an analysis that follow from the map, and the words among which others are chosen.
 
     `likeliest` is the type to name where there were no candidates; with candidates, what was found of them is said.
+    `rules` say how severe it is.
     """
     if judged.inspection.verdict is not Verdict.DEFECT:
         known = {key: NOTHING for key in ("Types", "Location", "Severity", "Likely cause")}
         return known | {"Recommendation": NORMAL_ADVICE}, {}
     known = {"Location": locations(judged.regions) if judged.regions else NOT_LOCALISED}
-    known["Severity"] = severity(max(sum(region.area_fraction for region in judged.regions), 1e-9))
     types = [likeliest] if likeliest else list(dict.fromkeys(defect.type for defect in judged.inspection.defects))
     known["Types"] = ", ".join(types) or UNKNOWN_TYPE
+    area = max(sum(region.area_fraction for region in judged.regions), 1e-9)
+    known["Severity"] = (rules or SeverityRules()).of(area, types)
     if config.measures_appearance and judged.regions and judged.inspection.picture is not None:
         known["Appearance"] = appearance_found(judged.inspection.picture, judged.regions)
     # Never the cause and the advice of a good part.

@@ -14,7 +14,7 @@ factor, Breunig et al. 2000).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ CHUNK_PATCHES = 512  # bounds the distance matrix to 512 x M
 LEAST_AFFINITY = -1e4  # below that of any pair; where a patch has no neighbours it stands for minus infinity
 PEERS = 8  # with so many other references each reference is compared, so that remembering stays linear in their number
 PROJECTED_WIDTH = 32  # in which patches are chosen
+ODD_SHARE = 0.01  # of a good part's patches say how unlike the others it is
 REMEMBERED_FIELDS = ("patches", "distance", "stands_for")
 SCALARS_PER_SCALE = 4  # distance and excess with references (if any), then within the picture
 
@@ -62,6 +63,7 @@ class ContextMemory:
 
     scales: tuple[Remembered, ...]
     pictures: int  # how many pictures they come from
+    oddness: tuple[float, ...] = ()  # of each picture: mean distance of its most unusual patches to the others
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def remember(
 
     Of more than `most` patches at the first scale a choice is kept; `condense` says which.
     """
-    remembered = []
+    remembered, oddness = [], tuple[float, ...]()
     for number, scale in enumerate(scales):
         kept = [picture.features[number][:, picture.valid[number]].T for picture in pictures]  # each (P', C)
         distances = []
@@ -244,7 +246,10 @@ def remember(
             distances.append(to_distance(found.log_density, temperature))
         all_kept = torch.cat(kept)
         remembered.append(Remembered(all_kept, torch.cat(distances), all_kept.new_ones(len(all_kept))))
-    return condense(ContextMemory(tuple(remembered), len(pictures)), scales, most)
+        if number == 0:
+            tops = [one.topk(max(1, round(ODD_SHARE * len(one)))).values.mean() for one in distances]
+            oddness = tuple(torch.stack(tops).tolist())
+    return condense(ContextMemory(tuple(remembered), len(pictures), oddness), scales, most)
 
 
 def gather(memories: Sequence[ContextMemory], scales: Sequence[Scale], most: int) -> ContextMemory:
@@ -253,7 +258,8 @@ def gather(memories: Sequence[ContextMemory], scales: Sequence[Scale], most: int
         Remembered(*(torch.cat([getattr(part, name) for part in parts]) for name in REMEMBERED_FIELDS))
         for parts in zip(*(memory.scales for memory in memories), strict=True)
     )
-    return condense(ContextMemory(together, sum(memory.pictures for memory in memories)), scales, most)
+    oddness = tuple(one for memory in memories for one in memory.oddness)
+    return condense(ContextMemory(together, sum(memory.pictures for memory in memories), oddness), scales, most)
 
 
 def condense(memory: ContextMemory, scales: Sequence[Scale], most: int) -> ContextMemory:
@@ -275,4 +281,4 @@ def condense(memory: ContextMemory, scales: Sequence[Scale], most: int) -> Conte
         inhabited = stands_for > 0  # of two equal patches one may be nobody's nearest
         own = (distance / stands_for)[inhabited]
         condensed.append(Remembered(known.patches[chosen][inhabited], own, stands_for[inhabited]))
-    return ContextMemory(tuple(condensed), memory.pictures)
+    return replace(memory, scales=tuple(condensed))

@@ -148,14 +148,24 @@ class GenAUModel(PreTrainedModel):
             temperature=self.config.context_temperature,
         )
 
-    def see(self, sight: Sight, context: Context, content_hw: Tensor, picture_ids: Tensor, instruction: Memory) -> Seen:
+    def see(
+        self,
+        sight: Sight,
+        context: Context,
+        content_hw: Tensor,
+        picture_ids: Tensor,
+        instruction: Memory,
+        inside: Tensor | None = None,
+    ) -> Seen:
         """See B pictures once: project their features and let the decoder read them.
 
         `content_hw` (B, 2) canvas pixels; `picture_ids` (T1,) the picture's place in the prompt, N image tokens
-        among it; `instruction` a memory of one row, which is shared.
+        among it; `instruction` a memory of one row, which is shared; `inside` (B, h, w) bool where to inspect: of
+        other places the decoder is told nothing that the map shows.
         """
         features, unprompted = self.project(sight.pyramid, context)
         valid = self.valid_cells(content_hw, features[0])
+        valid = valid if inside is None else valid & inside
         shared = instruction.take(torch.zeros(len(content_hw), dtype=torch.long, device=content_hw.device))
         index = torch.arange(len(content_hw), device=content_hw.device)
         queries = self.mask_head.query_prior.expand(len(index), -1, -1)
@@ -187,10 +197,13 @@ class GenAUModel(PreTrainedModel):
         seen = F.adaptive_avg_pool2d(weight * features[0].float(), token_grid) / F.adaptive_avg_pool2d(
             weight, token_grid
         )
+        scalars = context_scalars(context) * self.mask_head.with_context
+        near = F.adaptive_max_pool2d(valid[:, None].float(), (scalars.shape[-2], scalars.shape[-1]))
+        scalars = torch.cat([scalars[:, :-1] * near, scalars[:, -1:]], 1)  # the flag holds everywhere
         parts = [
             F.adaptive_max_pool2d(shown, token_grid),
             F.adaptive_avg_pool2d(shown, token_grid),
-            F.adaptive_max_pool2d(context_scalars(context) * self.mask_head.with_context, token_grid),
+            F.adaptive_max_pool2d(scalars, token_grid),
             seen * math.sqrt(seen.shape[1]),  # entries of about one
         ]
         return torch.cat(parts, 1).flatten(2).transpose(1, 2)
