@@ -209,7 +209,10 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
                 looks = torch.zeros(size)
                 for weight, (y, x) in zip(weights, cells, strict=True):
                     looks += weight * features[0][b, :, y, x]
-                scalars = [float(context.scalars[b, k, 2 * row : 2 * row + 2, column].max()) / 0.1 for k in range(8)]
+                here = valid[b, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].any(1)  # of what lies outside nothing
+                scalars = [
+                    float((context.scalars[b, k, 2 * row : 2 * row + 2, column] * here).max()) / 0.1 for k in range(8)
+                ]
                 expected = [max(shown), sum(shown) / 4, *scalars, float(b), *(math.sqrt(size) * looks).tolist()]
                 assert told[b, row * columns + column].tolist() == pytest.approx(expected, abs=1e-4)
 
