@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from genau.prompts import NOTHING
 from genau.regions import (
-    SeverityRules,
     SMALLEST_FRACTION,
     Region,
+    SeverityRules,
     find_regions,
     keep_regions,
     location_word,

@@ -209,7 +209,7 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
                 looks = torch.zeros(size)
                 for weight, (y, x) in zip(weights, cells, strict=True):
                     looks += weight * features[0][b, :, y, x]
-                here = valid[b, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].any(1)  # of what lies outside nothing
+                here = valid[b, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].any(1)
                 scalars = [
                     float((context.scalars[b, k, 2 * row : 2 * row + 2, column] * here).max()) / 0.1 for k in range(8)
                 ]
