@@ -14,7 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results seeing weights words writer"
+    "metrics model passport paths pixels processor prompts reading regions results seeing tiling "
+    "views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -46,9 +47,11 @@ MAY_IMPORT = {
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
     "writer": "answers appearance errors judgement model processor prompts regions results",
-    "seeing": "errors images judgement maps model processor prompts words",
+    "tiling": "errors",
+    "views": "errors images judgement model tiling",
+    "seeing": "errors images judgement maps model processor prompts tiling views words",
     "inspector": "arguments calibration checkpoints errors images judgement model processor prompts reading regions "
-    "results seeing writer",
+    "results seeing tiling views writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",

@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genau import arguments, checkpoints
+from genau import arguments, checkpoints, tiling
 from genau.arguments import Types
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
@@ -23,9 +24,11 @@ from genau.prompts import DEFECT_WORD, NORMAL_WORD, Query
 from genau.reading import ImageSource, read_picture
 from genau.results import Analysis, Inspection, Verdict
 from genau.seeing import PICTURES_AT_ONCE, Eye, SeenImage
+from genau.tiling import OVERLAP, Tile, larger_than
+from genau.views import Tiling, ViewMemories, memory_for
 from genau.writer import AnalysisWriter, decided_lines
 
-References = ContextMemory | ImageSource | Sequence[ImageSource]
+References = ContextMemory | ViewMemories | ImageSource | Sequence[ImageSource]
 
 
 class Inspector:
@@ -49,30 +52,49 @@ class Inspector:
         arguments.check_device(device)
         return cls(checkpoints.load(name), device)
 
-    def remember(self, references: ImageSource | Iterable[ImageSource]) -> ContextMemory:
+    @overload
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: None = None, overlap: float = OVERLAP
+    ) -> ContextMemory: ...
+    @overload
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: Tile, overlap: float = OVERLAP
+    ) -> ViewMemories: ...
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: Tile | None = None, overlap: float = OVERLAP
+    ) -> ContextMemory | ViewMemories:
         """Return the memory of good parts (pictures, or one folder of them), to be passed to `see` again and again.
+
+        With `tile`, as in `see`, it holds their tiles too.
 
         Raises:
             ImageError: a reference cannot be read; nothing is inspected against half of the references.
         """
-        return self.eye.remember(arguments.read_reference(one) for one in arguments.picture_sources(references))
+        tiling.check(tile, overlap)
+        pictures = (arguments.read_reference(one) for one in arguments.picture_sources(references))
+        return self.eye.remember(pictures) if tile is None else self.eye.remember_views(pictures, tile, overlap)
 
     def see(
         self,
         image: ImageSource | Picture,
         references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> SeenImage:
         """Look at one picture, compare it with its context, and let the decoder read it.
 
         `references` are good parts of the same product, as pictures or as `remember` returned them; `roi` is a mask
-        (H, W) of the picture's size, nonzero where to inspect.
+        (H, W) of the picture's size, nonzero where to inspect. `tile` is the side in pixels of the tiles in which the
+        picture is seen beside the whole, or "auto"; neighbours share `overlap` of it. A tiled picture keeps its pixels
+        and looks at its tiles again at each `ask`, a few at a time.
 
         Raises:
             ImageError: the picture, a reference or the mask cannot be read or does not fit.
+            UsageError: the picture is not larger than a tile, or the references were remembered with other tiles.
         """
         picture = image if isinstance(image, Picture) else read_picture(image)
-        return self.see_many([picture], references, roi)[0]
+        return self.see_many([picture], references, roi, tile, overlap)[0]
 
     def ask(
         self,
@@ -103,9 +125,11 @@ class Inspector:
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = True,
         threshold: float | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> Inspection:
         """See a picture and judge it; arguments and errors as in `see` and `ask`."""
-        seen = self.see(image, references, roi)
+        seen = self.see(image, references, roi, tile, overlap)
         return self.ask(seen, product=product, types=types, analysis=analysis, threshold=threshold)
 
     def inspect_many(
@@ -119,10 +143,13 @@ class Inspector:
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = False,
         threshold: float | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> Iterator[Inspection]:
         """Inspect pictures, or all of one folder, in batches; yields one `Inspection` per picture, in order.
 
         A picture that cannot be read is yielded with its `error` set and an unreadable verdict, and the others go on.
+        With `tile` pictures are taken one by one, and one that is not larger than a tile is seen whole.
 
         Raises:
             UsageError, ImageError: as `see` and `ask`, of all but the pictures, and before the first of them is read.
@@ -135,20 +162,27 @@ class Inspector:
             None if roi is None else arguments.load_roi(roi),
         )
         check_threshold(self.thresholds.image if threshold is None else threshold)
-        sources, memory = iter(arguments.picture_sources(images)), self._memory(references)
+        tiling.check(tile, overlap)
+        sources, memory = iter(arguments.picture_sources(images)), self._memory(references, tile, overlap)
+        at_once = batch_size if tile is None else 1  # a tiled picture is a batch of views by itself
 
         def batches() -> Iterator[Inspection]:
-            while chunk := list(islice(sources, batch_size)):
-                rows = [_read_or_fail(source, mask) for source in chunk]
+            while chunk := list(islice(sources, at_once)):
+                rows = [self._read_or_fail(source, mask, tile, overlap) for source in chunk]
                 pictures = [row for row in rows if isinstance(row, Picture)]
-                seen = self.see_many(pictures, memory, mask) if pictures else []
+                side = tile if all(larger_than(p.height, p.width, tile) for p in pictures) else None
+                seen = self.see_many(pictures, memory, mask, side, overlap) if pictures else []
                 done = iter(self._ask(seen, part, asked, analysis, threshold) if seen else [])
                 yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
 
         return batches()
 
-    def _memory(self, references: References | None) -> ContextMemory | None:
-        return references if isinstance(references, ContextMemory | None) else self.remember(references)
+    def _memory(
+        self, references: References | None, tile: Tile | None, overlap: float
+    ) -> ContextMemory | ViewMemories | None:
+        if isinstance(references, ContextMemory | ViewMemories | None):
+            return memory_for(references, tile)
+        return self.remember(references, tile, overlap)
 
     @cached_property
     def _writer(self) -> AnalysisWriter:
@@ -159,11 +193,17 @@ class Inspector:
         pictures: Sequence[Picture],
         references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> list[SeenImage]:
         """Look at pictures in one batch; arguments and errors as in `see`."""
-        memory = self._memory(references)
+        memory = self._memory(references, tile, overlap)
         masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
-        return self.eye.see_many(pictures, memory, masks)
+        plans = [self.eye.plan(p, tile, overlap, mask) for p, mask in zip(pictures, masks, strict=True)]
+        whole, tiles = (memory.whole, memory.tiles) if isinstance(memory, ViewMemories) else (memory, memory)
+        seen = self.eye.see_many(pictures, whole, masks)
+        tilings = [Tiling(tuple(boxes), tiles) if boxes else None for boxes in plans]
+        return [replace(image, tiling=own) for image, own in zip(seen, tilings, strict=True)]
 
     def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
         """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
@@ -205,15 +245,16 @@ class Inspector:
         word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
         return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest))
 
-
-def _read_or_fail(source: ImageSource, roi: NDArray[np.bool_] | None) -> Picture | Inspection:
-    """Return the picture, or a failed row if it cannot be read or the region of interest does not fit it."""
-    name = str(source) if isinstance(source, str | Path) else "<picture>"
-    try:
-        picture = read_picture(source)
-        name = picture.name
-        if roi is not None:
-            arguments.read_roi(roi, picture)
-    except ImageError as error:
-        return Inspection.failed(name, str(error))
-    return picture
+    def _read_or_fail(
+        self, source: ImageSource, roi: NDArray[np.bool_] | None, tile: Tile | None, overlap: float
+    ) -> Picture | Inspection:
+        """Return the picture, or a failed row: unreadable, another size than the region of interest, too many tiles."""
+        name = str(source) if isinstance(source, str | Path) else "<picture>"
+        try:
+            picture = read_picture(source)
+            name = picture.name
+            mask = None if roi is None else arguments.read_roi(roi, picture)
+            self.eye.plan(picture, tile if larger_than(picture.height, picture.width, tile) else None, overlap, mask)
+        except ImageError as error:
+            return Inspection.failed(name, str(error))
+        return picture

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, zip_longest
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from genau.model.context import ContextMemory, PicturePatches
 from genau.model.modeling import GenAUModel, Seen
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
+from genau.tiling import Box, Tile, choose, larger_than
+from genau.views import Tiling, ViewMemories, cut, merge
 from genau.words import WordReader
 
 QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
@@ -35,6 +37,7 @@ class SeenImage:
     row: int  # its place in that batch
     see_ms: float  # wall time of seeing it, its share of the batch
     roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+    tiling: Tiling | None = None  # of what is seen of it beside the whole, tile by tile, whenever it is asked
 
 
 class Eye:
@@ -57,15 +60,39 @@ class Eye:
         Raises:
             UsageError: there are none.
         """
+        return self.model.remember(_not_empty(self._patches(pictures)))
+
+    @torch.inference_mode()
+    def remember_views(self, pictures: Iterable[Picture], tile: Tile, overlap: float) -> ViewMemories:
+        """Return two memories of good parts, one of whole pictures and one of their tiles; errors as `remember`.
+
+        A picture not larger than a tile is one tile.
+        """
+        whole, tiles = list[PicturePatches](), list[list[PicturePatches]]()
+        for picture in pictures:
+            whole += self._patches([picture])
+            boxes = self.plan(picture, tile if larger_than(picture.height, picture.width, tile) else None, overlap)
+            tiles.append(self._patches(cut(picture, box) for box in boxes) if boxes else whole[-1:])
+        memory = self.model.remember(_not_empty(whole))
+        # By place, then by picture: a tile's peers are the other pictures' tiles of that place, not its neighbours.
+        by_place = [tile for place in zip_longest(*tiles) for tile in place if tile is not None]
+        return ViewMemories(memory, replace(self.model.remember(by_place), pictures=len(whole)), tile)
+
+    def plan(
+        self, picture: Picture, tile: Tile | None, overlap: float, roi: NDArray[np.bool_] | None = None
+    ) -> list[Box]:
+        """Return the picture's tiles as this model would see them; errors as `tiling.choose`."""
+        return choose((picture.height, picture.width), self.processor.image_processor.size, tile, overlap, roi)
+
+    def _patches(self, pictures: Iterable[Picture]) -> list[PicturePatches]:
+        """Look at pictures, `PICTURES_AT_ONCE` at a time."""
         patches: list[PicturePatches] = []
         rest = iter(pictures)
         while chunk := list(islice(rest, PICTURES_AT_ONCE)):
             batch = self.processor.pictures([picture.rgb for picture in chunk])
             pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device)).pyramid
             patches += self.model.patches(pyramid, batch["content_hw"].to(self.device))
-        if not patches:
-            raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
-        return self.model.remember(patches)
+        return patches
 
     @torch.inference_mode()
     def see_many(
@@ -97,9 +124,38 @@ class Eye:
             for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
         ]
 
-    @torch.inference_mode()
     def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
-        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
+        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch.
+
+        A tiled picture's tiles are looked at now, `PICTURES_AT_ONCE` at a time; of each only its maps' margins stay.
+        The memory is that of the whole picture.
+        """
+        replies, memories = self._whole_replies(images, queries)
+        merged = [
+            self._with_tiles(image, image.tiling, queries, whole) if image.tiling else whole
+            for image, whole in zip(images, replies, strict=True)
+        ]
+        return merged, memories
+
+    def _with_tiles(
+        self, image: SeenImage, tiling: Tiling, queries: Sequence[Query], whole: Sequence[Reply]
+    ) -> list[Reply]:
+        tiles: list[list[Reply]] = []
+        for start in range(0, len(tiling.boxes), PICTURES_AT_ONCE):
+            chunk = tiling.boxes[start : start + PICTURES_AT_ONCE]
+            masks = [None if image.roi is None else image.roi[box.slices] for box in chunk]
+            views = [cut(image.picture, box) for box in chunk]
+            # No name for what was seen: it would live on while the next tiles are looked at.
+            tiles += self._whole_replies(self.see_many(views, tiling.memory, masks), queries)[0]
+        size_hw = (image.picture.height, image.picture.width)
+        return [
+            merge(reply, [tile[number] for tile in tiles], tiling.boxes, size_hw) for number, reply in enumerate(whole)
+        ]
+
+    @torch.inference_mode()
+    def _whole_replies(
+        self, images: Sequence[SeenImage], queries: Sequence[Query]
+    ) -> tuple[list[list[Reply]], list[Memory]]:
         pairs = [(image, query) for image in images for query in queries]
         replies, memories = list[Reply](), list[Memory]()
         for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
@@ -130,3 +186,9 @@ class Eye:
         queries = self.model.mask_head.queries(asked)
         scores = self.model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)[1]
         return types[int(scores.argmax())]
+
+
+def _not_empty(patches: list[PicturePatches]) -> list[PicturePatches]:
+    if not patches:
+        raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
+    return patches
