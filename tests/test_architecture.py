@@ -14,7 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results weights words writer"
+    "metrics model passport paths pixels processor prompts reading regions results seeing tiling "
+    "views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -46,8 +47,11 @@ MAY_IMPORT = {
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
     "writer": "answers appearance errors judgement model processor prompts regions results",
-    "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
-    "regions results words writer",
+    "tiling": "errors",
+    "views": "errors images judgement model tiling",
+    "seeing": "errors images judgement maps model processor prompts tiling views words",
+    "inspector": "arguments calibration checkpoints errors images judgement model processor prompts reading regions "
+    "results seeing tiling views writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
@@ -63,7 +67,7 @@ AT_CALL_TIME = {("results", "report")}
 # Loaded by `genau --help`: all else inside functions only. (Type checkers may see more.)
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
-TORCH = "arguments baselines checkpoints inspector model passport processor training weights words writer"
+TORCH = "arguments baselines checkpoints inspector model passport processor seeing training weights words writer"
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",
     "timm": "it pulls torchvision in",

@@ -328,7 +328,7 @@ def test_many_references_are_remembered_in_batches_as_if_seen_together(
 ) -> None:
     memory = inspector.remember(picture(seed) for seed in range(11))
     assert memory.pictures == 11
-    monkeypatch.setattr("genau.inspector.PICTURES_AT_ONCE", 20)
+    monkeypatch.setattr("genau.seeing.PICTURES_AT_ONCE", 20)
     together = inspector.remember(picture(seed) for seed in range(11))
     for one, other in zip(memory.scales, together.scales, strict=True):
         assert torch.allclose(one.patches, other.patches, atol=1e-5)

@@ -305,7 +305,7 @@ def test_the_type_is_the_one_whose_own_map_scores_highest(
         assert analysis is not None
         read = processor.questions([Query(name) for name in config.trained_types])
         queries = trained_looking.mask_head.queries(
-            trained_looking.read_questions(inspector._instruction, read["asked_ids"], read["asked_mask"])
+            trained_looking.read_questions(inspector.eye.instruction, read["asked_ids"], read["asked_mask"])
         )
         scores = [
             trained_looking.draw_unread(

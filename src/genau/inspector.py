@@ -2,46 +2,33 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from genau import arguments, checkpoints
+from genau import arguments, checkpoints, tiling
 from genau.arguments import Types
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
-from genau.images import Letterbox, Picture
+from genau.images import Picture
 from genau.judgement import Judged, Reply, judge
-from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
-from genau.model.context import ContextMemory, PicturePatches
-from genau.model.modeling import GenAUModel, Seen
+from genau.model.context import ContextMemory
+from genau.model.modeling import GenAUModel
 from genau.prompts import DEFECT_WORD, NORMAL_WORD, Query
 from genau.reading import ImageSource, read_picture
 from genau.results import Analysis, Inspection, Verdict
-from genau.words import WordReader
+from genau.seeing import PICTURES_AT_ONCE, Eye, SeenImage
+from genau.tiling import OVERLAP, Tile, larger_than
+from genau.views import Tiling, ViewMemories, memory_for
 from genau.writer import AnalysisWriter, decided_lines
 
-QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
-PICTURES_AT_ONCE = 8
-References = ContextMemory | ImageSource | Sequence[ImageSource]
-
-
-@dataclass(frozen=True, eq=False)
-class SeenImage:
-    """One picture, seen once; ask it as often as wanted. It owns all of its state, the model remembers nothing."""
-
-    picture: Picture
-    letterbox: Letterbox
-    seen: Seen  # of the batch it was seen in
-    row: int  # its place in that batch
-    see_ms: float  # wall time of seeing it, its share of the batch
-    roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+References = ContextMemory | ViewMemories | ImageSource | Sequence[ImageSource]
 
 
 class Inspector:
@@ -53,7 +40,7 @@ class Inspector:
         self.device = arguments.check_device(device)
         self.model: GenAUModel = checkpoint.model
         self.model.to(device).eval()  # type: ignore[arg-type]
-        self._reader = WordReader(self.model, self.processor)
+        self.eye = Eye(self.model, self.processor, self.device)
 
     @classmethod
     def from_pretrained(cls, name: str | Path = "nano", device: str = "cpu") -> "Inspector":
@@ -65,39 +52,49 @@ class Inspector:
         arguments.check_device(device)
         return cls(checkpoints.load(name), device)
 
-    @torch.inference_mode()
-    def remember(self, references: ImageSource | Iterable[ImageSource]) -> ContextMemory:
+    @overload
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: None = None, overlap: float = OVERLAP
+    ) -> ContextMemory: ...
+    @overload
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: Tile, overlap: float = OVERLAP
+    ) -> ViewMemories: ...
+    def remember(
+        self, references: ImageSource | Iterable[ImageSource], tile: Tile | None = None, overlap: float = OVERLAP
+    ) -> ContextMemory | ViewMemories:
         """Return the memory of good parts (pictures, or one folder of them), to be passed to `see` again and again.
+
+        With `tile`, as in `see`, it holds their tiles too.
 
         Raises:
             ImageError: a reference cannot be read; nothing is inspected against half of the references.
         """
-        patches: list[PicturePatches] = []
-        sources = iter(arguments.picture_sources(references))
-        while chunk := list(islice(sources, PICTURES_AT_ONCE)):
-            batch = self.processor.pictures([arguments.read_reference(source).rgb for source in chunk])
-            pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device)).pyramid
-            patches += self.model.patches(pyramid, batch["content_hw"].to(self.device))
-        if not patches:
-            raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
-        return self.model.remember(patches)
+        tiling.check(tile, overlap)
+        pictures = (arguments.read_reference(one) for one in arguments.picture_sources(references))
+        return self.eye.remember(pictures) if tile is None else self.eye.remember_views(pictures, tile, overlap)
 
     def see(
         self,
         image: ImageSource | Picture,
         references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> SeenImage:
         """Look at one picture, compare it with its context, and let the decoder read it.
 
         `references` are good parts of the same product, as pictures or as `remember` returned them; `roi` is a mask
-        (H, W) of the picture's size, nonzero where to inspect.
+        (H, W) of the picture's size, nonzero where to inspect. `tile` is the side in pixels of the tiles in which the
+        picture is seen beside the whole, or "auto"; neighbours share `overlap` of it. A tiled picture keeps its pixels
+        and looks at its tiles again at each `ask`, a few at a time.
 
         Raises:
             ImageError: the picture, a reference or the mask cannot be read or does not fit.
+            UsageError: the picture is not larger than a tile, or the references were remembered with other tiles.
         """
         picture = image if isinstance(image, Picture) else read_picture(image)
-        return self.see_many([picture], references, roi)[0]
+        return self.see_many([picture], references, roi, tile, overlap)[0]
 
     def ask(
         self,
@@ -128,9 +125,11 @@ class Inspector:
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = True,
         threshold: float | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> Inspection:
         """See a picture and judge it; arguments and errors as in `see` and `ask`."""
-        seen = self.see(image, references, roi)
+        seen = self.see(image, references, roi, tile, overlap)
         return self.ask(seen, product=product, types=types, analysis=analysis, threshold=threshold)
 
     def inspect_many(
@@ -144,10 +143,13 @@ class Inspector:
         roi: str | Path | NDArray[np.bool_] | None = None,
         analysis: bool = False,
         threshold: float | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> Iterator[Inspection]:
         """Inspect pictures, or all of one folder, in batches; yields one `Inspection` per picture, in order.
 
         A picture that cannot be read is yielded with its `error` set and an unreadable verdict, and the others go on.
+        With `tile` pictures are taken one by one, and one that is not larger than a tile is seen whole.
 
         Raises:
             UsageError, ImageError: as `see` and `ask`, of all but the pictures, and before the first of them is read.
@@ -160,60 +162,53 @@ class Inspector:
             None if roi is None else arguments.load_roi(roi),
         )
         check_threshold(self.thresholds.image if threshold is None else threshold)
-        sources, memory = iter(arguments.picture_sources(images)), self._memory(references)
+        tiling.check(tile, overlap)
+        sources, memory = iter(arguments.picture_sources(images)), self._memory(references, tile, overlap)
+        at_once = batch_size if tile is None else 1  # a tiled picture is a batch of views by itself
 
         def batches() -> Iterator[Inspection]:
-            while chunk := list(islice(sources, batch_size)):
-                rows = [_read_or_fail(source, mask) for source in chunk]
+            while chunk := list(islice(sources, at_once)):
+                rows = [self._read_or_fail(source, mask, tile, overlap) for source in chunk]
                 pictures = [row for row in rows if isinstance(row, Picture)]
-                seen = self.see_many(pictures, memory, mask) if pictures else []
+                side = tile if all(larger_than(p.height, p.width, tile) for p in pictures) else None
+                seen = self.see_many(pictures, memory, mask, side, overlap) if pictures else []
                 done = iter(self._ask(seen, part, asked, analysis, threshold) if seen else [])
                 yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
 
         return batches()
 
-    def _memory(self, references: References | None) -> ContextMemory | None:
-        return references if isinstance(references, ContextMemory | None) else self.remember(references)
-
-    @cached_property
-    def _instruction(self) -> Memory:
-        with torch.inference_mode():
-            return self.model.read_instruction(self.processor.instruction_ids().to(self.device))
+    def _memory(
+        self, references: References | None, tile: Tile | None, overlap: float
+    ) -> ContextMemory | ViewMemories | None:
+        if isinstance(references, ContextMemory | ViewMemories | None):
+            return memory_for(references, tile)
+        return self.remember(references, tile, overlap)
 
     @cached_property
     def _writer(self) -> AnalysisWriter:
         return AnalysisWriter(self.model, self.processor)
 
-    @torch.inference_mode()
     def see_many(
         self,
         pictures: Sequence[Picture],
         references: References | None = None,
         roi: str | Path | NDArray[np.bool_] | None = None,
+        tile: Tile | None = None,
+        overlap: float = OVERLAP,
     ) -> list[SeenImage]:
         """Look at pictures in one batch; arguments and errors as in `see`."""
-        memory = self._memory(references)
-        started = time.perf_counter()
-        boxes = [self.processor.image_processor.letterbox(p.height, p.width) for p in pictures]
-        batch = {
-            key: value.to(self.device) for key, value in self.processor.pictures([p.rgb for p in pictures]).items()
-        }
-        sight = self.model.backbone.look(batch["pixel_values"])
-        picture_ids = self.processor.picture_ids().to(self.device)
-        context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
-        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self._instruction)
+        memory = self._memory(references, tile, overlap)
         masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
-        if roi is not None:
-            grid_hw = (seen.valid.shape[1], seen.valid.shape[2])
-            cells = [roi_cells(mask, box, grid_hw) for mask, box in zip(masks, boxes, strict=True) if mask is not None]
-            seen = replace(seen, valid=torch.from_numpy(np.stack(cells)).to(self.device))
-        each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
-        return [
-            SeenImage(picture, box, seen, row, each_ms, mask)
-            for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
-        ]
+        plans = [self.eye.plan(p, tile, overlap, mask) for p, mask in zip(pictures, masks, strict=True)]
+        whole, tiles = (memory.whole, memory.tiles) if isinstance(memory, ViewMemories) else (memory, memory)
+        seen = self.eye.see_many(pictures, whole, masks)
+        tilings = [Tiling(tuple(boxes), tiles) if boxes else None for boxes in plans]
+        return [replace(image, tiling=own) for image, own in zip(seen, tilings, strict=True)]
 
-    @torch.inference_mode()
+    def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
+        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
+        return self.eye.replies(images, queries)
+
     def _ask(
         self,
         images: Sequence[SeenImage],
@@ -238,60 +233,28 @@ class Inspector:
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
-                likeliest = None if types else self._likeliest_type(image)
+                likeliest = None if types else self.eye.likeliest_type(image)
                 result = replace(result, analysis=self._analyse(judged, memory, likeliest))
                 timing["analysis"] = 1000 * (time.perf_counter() - wrote_at)
             timing["total"] = sum(timing.values())
             inspections.append(replace(result, timing_ms={key: round(value, 1) for key, value in timing.items()}))
         return inspections
 
-    @torch.inference_mode()
-    def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
-        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch."""
-        pairs = [(image, query) for image in images for query in queries]
-        replies, memories = list[Reply](), list[Memory]()
-        for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
-            chunk = pairs[start : start + QUESTIONS_AT_ONCE]
-            batch = {k: v.to(self.device) for k, v in self.processor.questions([query for _, query in chunk]).items()}
-            index = torch.tensor([image.row for image, _ in chunk], device=self.device)
-            asked = self._reader.states(batch.pop("asked_ids"), batch.pop("asked_mask"))
-            answer = self.model.ask(images[0].seen, asked, **batch, image_index=index)
-            margins = answer.margin.float().cpu().numpy()
-            scores = torch.stack([answer.map_score, answer.text_score, answer.pred_score], 1).tolist()
-            for row, ((image, query), margin) in enumerate(zip(chunk, margins, strict=True)):
-                map_score, text_score, pred_score = scores[row]
-                draw = partial(to_original, margin, image.letterbox, image.roi)
-                replies.append(Reply(pred_score, map_score, text_score, draw))
-                if query is queries[0]:
-                    memories.append(answer.memory.take(index.new_tensor([row])))
-        count = len(queries)
-        return [replies[start : start + count] for start in range(0, len(replies), count)], memories
-
-    def _likeliest_type(self, image: SeenImage) -> str | None:
-        """Return the trained type whose own map scores highest; None if there are none."""
-        if not (types := self.model.config.trained_types):
-            return None
-        questions = self.processor.questions([Query(name) for name in types])
-        asked = self._reader.states(questions["asked_ids"].to(self.device), questions["asked_mask"].to(self.device))
-        seen, index = image.seen, torch.full((len(types),), image.row, device=self.device)
-        queries = self.model.mask_head.queries(asked)
-        scores = self.model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)[1]
-        return types[int(scores.argmax())]
-
     def _analyse(self, judged: Judged, memory: Memory, likeliest: str | None) -> Analysis | None:
         """Let the decoder describe what was decided; all that follows from the map is given."""
         word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
         return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest))
 
-
-def _read_or_fail(source: ImageSource, roi: NDArray[np.bool_] | None) -> Picture | Inspection:
-    """Return the picture, or a failed row if it cannot be read or the region of interest does not fit it."""
-    name = str(source) if isinstance(source, str | Path) else "<picture>"
-    try:
-        picture = read_picture(source)
-        name = picture.name
-        if roi is not None:
-            arguments.read_roi(roi, picture)
-    except ImageError as error:
-        return Inspection.failed(name, str(error))
-    return picture
+    def _read_or_fail(
+        self, source: ImageSource, roi: NDArray[np.bool_] | None, tile: Tile | None, overlap: float
+    ) -> Picture | Inspection:
+        """Return the picture, or a failed row: unreadable, another size than the region of interest, too many tiles."""
+        name = str(source) if isinstance(source, str | Path) else "<picture>"
+        try:
+            picture = read_picture(source)
+            name = picture.name
+            mask = None if roi is None else arguments.read_roi(roi, picture)
+            self.eye.plan(picture, tile if larger_than(picture.height, picture.width, tile) else None, overlap, mask)
+        except ImageError as error:
+            return Inspection.failed(name, str(error))
+        return picture

@@ -83,12 +83,7 @@ def read_mask(path: str | Path, image: str | Path | None = None) -> NDArray[np.i
         values = stored_integers(mask, name)
     if image is None:
         return values
-    with _opened(image, str(image)) as picture:
-        orientation = orientation_of(picture)
-        width, height = picture.size
-        size_hw = (height, width)
-        if isinstance(picture, TiffImagePlugin.TiffImageFile) and orientation >= 5:
-            size_hw = (width, height)  # Pillow announces the upright size of a TIFF
+    size_hw, orientation = _stored_size(image)
     upright_hw = size_hw[::-1] if orientation >= 5 else size_hw
     if values.shape == upright_hw:
         return values
@@ -98,6 +93,26 @@ def read_mask(path: str | Path, image: str | Path | None = None) -> NDArray[np.i
         f"Mask {name!r} is {values.shape[0]} x {values.shape[1]} pixels (H x W), but its picture {str(image)!r} is "
         f"{upright_hw[0]} x {upright_hw[1]}. Export the mask at the picture's size, or check that they belong together."
     )
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Read (H, W) of the upright picture from its file's header; the pixels may still turn out to be damaged.
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    (height, width), orientation = _stored_size(path)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def _stored_size(path: str | Path) -> tuple[tuple[int, int], int]:
+    """Return (H, W) before the EXIF orientation is applied, and the orientation."""
+    with _opened(path, str(path)) as picture:
+        orientation = orientation_of(picture)
+        width, height = picture.size
+        if isinstance(picture, TiffImagePlugin.TiffImageFile) and orientation >= 5:
+            return (width, height), orientation  # Pillow announces the upright size of a TIFF
+        return (height, width), orientation
 
 
 def source_name(source: object) -> str:

@@ -9,6 +9,10 @@ import typer
 from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Output, closing, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import PurePosixPath
+
+    from genau.report import RunWriter
     from genau.results import Inspection
 
 
@@ -21,6 +25,10 @@ def inspect(
     roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
     threshold: Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")] = None,
+    tile: Annotated[
+        str | None, typer.Option(help="See large pictures in tiles too: their side in pixels, or auto.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a tile's side that its neighbour sees too.")] = 0.25,
     output: Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
@@ -32,7 +40,10 @@ def inspect(
     from genau.arguments import check_product, check_types, parse_types
     from genau.calibration import check_threshold
     from genau.paths import find_pictures
+    from genau.tiling import check, parse
 
+    side = parse(tile) if tile is not None else None
+    check(side, overlap)
     asked = check_types(parse_types(types)) if types is not None else None
     if threshold is not None:
         check_threshold(threshold)
@@ -40,37 +51,53 @@ def inspect(
     pictures = find_pictures(paths)
     references = [path for path, _ in find_pictures(reference)] if reference else None
 
+    from genau.cli.tiles import Costs
     from genau.inspector import Inspector
     from genau.report import RunWriter
 
-    results = Inspector.from_pretrained(model, device).inspect_many(
+    costs = Costs([path for path, _ in pictures], side, overlap, roi)
+    inspector = Inspector.from_pretrained(model, device)
+    memory = inspector.remember(references, side, overlap) if references else None
+    costs.tell(inspector, memory, product, asked)
+    results = inspector.inspect_many(
         [path for path, _ in pictures],
         batch_size=batch_size,
         product=product,
         types=asked,
-        references=references,
+        references=memory,
         roi=roi,
         analysis=analysis,
         threshold=threshold,
+        tile=side,
+        overlap=overlap,
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
+    settings["tile"] = side and f"{side}, overlap {overlap:g}"
     shown = {name: str(value) for name, value in settings.items() if value}
     writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
     with closing(writer):
-        counts = {"normal": 0, "defect": 0, "unreadable": 0}
-        with progress(len(pictures), "Inspecting") as step:
-            for (_, relative), result in zip(pictures, results, strict=True):
-                counts[result.verdict] += 1
-                if writer:
-                    writer.add(result, relative)
-                typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if jsonl else _line(result))
-                step()
+        counts = _write(results, [relative for _, relative in pictures], writer, jsonl)
     say(", ".join(f"{number} {name}" for name, number in counts.items() if number))
     if output:
         say(f"Report: {output / 'report.html'}")
     if counts["unreadable"] or (fail_on_defect and counts["defect"]):
         raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
+
+
+def _write(
+    results: "Iterable[Inspection]", names: "Sequence[PurePosixPath]", writer: "RunWriter | None", jsonl: bool
+) -> dict[str, int]:
+    """Print each result, and write it where there is a writer; return how many there are of each verdict."""
+    counts = {"normal": 0, "defect": 0, "unreadable": 0}
+    with progress(len(names), "Inspecting") as step:
+        for name, result in zip(names, results, strict=True):
+            counts[result.verdict] += 1
+            if writer:
+                writer.add(result, name)
+            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if jsonl else _line(result))
+            step()
+    return counts
 
 
 def _line(result: "Inspection") -> str:

@@ -1,0 +1,194 @@
+"""One model's eye: pictures seen in batches, and what it replies to questions about them."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice, zip_longest
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genau.errors import UsageError
+from genau.images import Letterbox, Picture
+from genau.judgement import Reply
+from genau.maps import roi_cells, to_original
+from genau.model.backbones import Memory
+from genau.model.context import ContextMemory, PicturePatches
+from genau.model.modeling import GenAUModel, Seen
+from genau.processor import GenAUProcessor
+from genau.prompts import Query
+from genau.tiling import Box, Tile, choose, larger_than
+from genau.views import Tiling, ViewMemories, cut, merge
+from genau.words import WordReader
+
+QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
+PICTURES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """One picture, seen once; ask it as often as wanted. It owns all of its state, the model remembers nothing."""
+
+    picture: Picture
+    letterbox: Letterbox
+    seen: Seen  # of the batch it was seen in
+    row: int  # its place in that batch
+    see_ms: float  # wall time of seeing it, its share of the batch
+    roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+    tiling: Tiling | None = None  # of what is seen of it beside the whole, tile by tile, whenever it is asked
+
+
+class Eye:
+    """Looks with one model; between its two doors, `Inspector` and `GenAUProcessor`, everything is a tensor."""
+
+    def __init__(self, model: GenAUModel, processor: GenAUProcessor, device: torch.device) -> None:
+        self.model, self.processor, self.device = model, processor, device
+        self._reader = WordReader(model, processor)
+
+    @cached_property
+    def instruction(self) -> Memory:
+        """The memory of the fixed instruction, which all pictures share."""
+        with torch.inference_mode():
+            return self.model.read_instruction(self.processor.instruction_ids().to(self.device))
+
+    @torch.inference_mode()
+    def remember(self, pictures: Iterable[Picture]) -> ContextMemory:
+        """Return the memory of pictures of good parts, looked at `PICTURES_AT_ONCE` at a time.
+
+        Raises:
+            UsageError: there are none.
+        """
+        return self.model.remember(_not_empty(self._patches(pictures)))
+
+    @torch.inference_mode()
+    def remember_views(self, pictures: Iterable[Picture], tile: Tile, overlap: float) -> ViewMemories:
+        """Return two memories of good parts, one of whole pictures and one of their tiles; errors as `remember`.
+
+        A picture not larger than a tile is one tile.
+        """
+        whole, tiles = list[PicturePatches](), list[list[PicturePatches]]()
+        for picture in pictures:
+            whole += self._patches([picture])
+            boxes = self.plan(picture, tile if larger_than(picture.height, picture.width, tile) else None, overlap)
+            tiles.append(self._patches(cut(picture, box) for box in boxes) if boxes else whole[-1:])
+        memory = self.model.remember(_not_empty(whole))
+        # By place, then by picture: a tile's peers are the other pictures' tiles of that place, not its neighbours.
+        by_place = [tile for place in zip_longest(*tiles) for tile in place if tile is not None]
+        return ViewMemories(memory, replace(self.model.remember(by_place), pictures=len(whole)), tile)
+
+    def plan(
+        self, picture: Picture, tile: Tile | None, overlap: float, roi: NDArray[np.bool_] | None = None
+    ) -> list[Box]:
+        """Return the picture's tiles as this model would see them; errors as `tiling.choose`."""
+        return choose((picture.height, picture.width), self.processor.image_processor.size, tile, overlap, roi)
+
+    def _patches(self, pictures: Iterable[Picture]) -> list[PicturePatches]:
+        """Look at pictures, `PICTURES_AT_ONCE` at a time."""
+        patches: list[PicturePatches] = []
+        rest = iter(pictures)
+        while chunk := list(islice(rest, PICTURES_AT_ONCE)):
+            batch = self.processor.pictures([picture.rgb for picture in chunk])
+            pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device)).pyramid
+            patches += self.model.patches(pyramid, batch["content_hw"].to(self.device))
+        return patches
+
+    @torch.inference_mode()
+    def see_many(
+        self,
+        pictures: Sequence[Picture],
+        memory: ContextMemory | None,
+        masks: Sequence[NDArray[np.bool_] | None],
+    ) -> list[SeenImage]:
+        """Look at pictures in one batch; `masks` holds the region of interest (H, W) of each, or None for all."""
+        started = time.perf_counter()
+        boxes = [self.processor.image_processor.letterbox(p.height, p.width) for p in pictures]
+        batch = {
+            key: value.to(self.device) for key, value in self.processor.pictures([p.rgb for p in pictures]).items()
+        }
+        sight = self.model.backbone.look(batch["pixel_values"])
+        picture_ids = self.processor.picture_ids().to(self.device)
+        context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
+        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self.instruction)
+        if any(mask is not None for mask in masks):
+            grid_hw = (seen.valid.shape[1], seen.valid.shape[2])
+            cells = [
+                box.valid_cells(grid_hw) if mask is None else roi_cells(mask, box, grid_hw)
+                for mask, box in zip(masks, boxes, strict=True)
+            ]
+            seen = replace(seen, valid=torch.from_numpy(np.stack(cells)).to(self.device))
+        each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
+        return [
+            SeenImage(picture, box, seen, row, each_ms, mask)
+            for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
+        ]
+
+    def replies(self, images: Sequence[SeenImage], queries: Sequence[Query]) -> tuple[list[list[Reply]], list[Memory]]:
+        """Return each picture's replies to all queries, and its memory after the first; all were seen in one batch.
+
+        A tiled picture's tiles are looked at now, `PICTURES_AT_ONCE` at a time; of each only its maps' margins stay.
+        The memory is that of the whole picture.
+        """
+        replies, memories = self._whole_replies(images, queries)
+        merged = [
+            self._with_tiles(image, image.tiling, queries, whole) if image.tiling else whole
+            for image, whole in zip(images, replies, strict=True)
+        ]
+        return merged, memories
+
+    def _with_tiles(
+        self, image: SeenImage, tiling: Tiling, queries: Sequence[Query], whole: Sequence[Reply]
+    ) -> list[Reply]:
+        tiles: list[list[Reply]] = []
+        for start in range(0, len(tiling.boxes), PICTURES_AT_ONCE):
+            chunk = tiling.boxes[start : start + PICTURES_AT_ONCE]
+            masks = [None if image.roi is None else image.roi[box.slices] for box in chunk]
+            views = [cut(image.picture, box) for box in chunk]
+            # No name for what was seen: it would live on while the next tiles are looked at.
+            tiles += self._whole_replies(self.see_many(views, tiling.memory, masks), queries)[0]
+        size_hw = (image.picture.height, image.picture.width)
+        return [
+            merge(reply, [tile[number] for tile in tiles], tiling.boxes, size_hw) for number, reply in enumerate(whole)
+        ]
+
+    @torch.inference_mode()
+    def _whole_replies(
+        self, images: Sequence[SeenImage], queries: Sequence[Query]
+    ) -> tuple[list[list[Reply]], list[Memory]]:
+        pairs = [(image, query) for image in images for query in queries]
+        replies, memories = list[Reply](), list[Memory]()
+        for start in range(0, len(pairs), QUESTIONS_AT_ONCE):
+            chunk = pairs[start : start + QUESTIONS_AT_ONCE]
+            batch = {k: v.to(self.device) for k, v in self.processor.questions([query for _, query in chunk]).items()}
+            index = torch.tensor([image.row for image, _ in chunk], device=self.device)
+            asked = self._reader.states(batch.pop("asked_ids"), batch.pop("asked_mask"))
+            answer = self.model.ask(images[0].seen, asked, **batch, image_index=index)
+            margins = answer.margin.float().cpu().numpy()
+            scores = torch.stack([answer.map_score, answer.text_score, answer.pred_score], 1).tolist()
+            for row, ((image, query), margin) in enumerate(zip(chunk, margins, strict=True)):
+                map_score, text_score, pred_score = scores[row]
+                draw = partial(to_original, margin, image.letterbox, image.roi)
+                replies.append(Reply(pred_score, map_score, text_score, draw))
+                if query is queries[0]:
+                    memories.append(answer.memory.take(index.new_tensor([row])))
+        count = len(queries)
+        return [replies[start : start + count] for start in range(0, len(replies), count)], memories
+
+    @torch.inference_mode()
+    def likeliest_type(self, image: SeenImage) -> str | None:
+        """Return the trained type whose own map scores highest; None if there are none."""
+        if not (types := self.model.config.trained_types):
+            return None
+        questions = self.processor.questions([Query(name) for name in types])
+        asked = self._reader.states(questions["asked_ids"].to(self.device), questions["asked_mask"].to(self.device))
+        seen, index = image.seen, torch.full((len(types),), image.row, device=self.device)
+        queries = self.model.mask_head.queries(asked)
+        scores = self.model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)[1]
+        return types[int(scores.argmax())]
+
+
+def _not_empty(patches: list[PicturePatches]) -> list[PicturePatches]:
+    if not patches:
+        raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
+    return patches
