@@ -24,22 +24,24 @@ from genau.prompts import DEFECT_WORD, NORMAL_WORD, Query
 from genau.reading import ImageSource, read_picture
 from genau.results import Analysis, Inspection, Verdict
 from genau.seeing import PICTURES_AT_ONCE, Eye, SeenImage
+from genau.setup import References, Roi, Setup
 from genau.tiling import OVERLAP, Tile, larger_than
 from genau.views import Tiling, ViewMemories, memory_for
 from genau.writer import AnalysisWriter, decided_lines
-
-References = ContextMemory | ViewMemories | ImageSource | Sequence[ImageSource]
 
 
 class Inspector:
     """One loaded model, ready to inspect pictures of any product."""
 
-    def __init__(self, checkpoint: checkpoints.Checkpoint, device: str = "cpu") -> None:
+    def __init__(
+        self, checkpoint: checkpoints.Checkpoint, device: str = "cpu", setup: Setup | None = None
+    ) -> None:
         self.name, self.thresholds = checkpoint.name, checkpoint.thresholds
         self.processor = checkpoint.processor
         self.device = arguments.check_device(device)
         self.model: GenAUModel = checkpoint.model
         self.model.to(device).eval()  # type: ignore[arg-type]
+        self.setup = setup or Setup()
         self.eye = Eye(self.model, self.processor, self.device)
 
     @classmethod
@@ -51,6 +53,21 @@ class Inspector:
         """
         arguments.check_device(device)
         return cls(checkpoints.load(name), device)
+
+    @classmethod
+    def from_recipe(cls, name: str | Path, device: str = "cpu") -> "Inspector":
+        """Load a recipe by its name or folder, and the model that made it; what it says holds where nothing is given.
+
+        Raises:
+            UsageError: no such recipe, model or device. RecipeError: the recipe is damaged, or made by another model.
+        """
+        from genau.recipes import Recipe
+
+        arguments.check_device(device)
+        recipe = Recipe.load(name)
+        recipe.check_model(checkpoints.fingerprint(recipe.model))
+        checkpoint = replace(checkpoints.load(recipe.model), thresholds=recipe.thresholds_in_force)
+        return cls(checkpoint, device, recipe.setup)
 
     @overload
     def remember(
@@ -78,9 +95,9 @@ class Inspector:
         self,
         image: ImageSource | Picture,
         references: References | None = None,
-        roi: str | Path | NDArray[np.bool_] | None = None,
+        roi: Roi | None = None,
         tile: Tile | None = None,
-        overlap: float = OVERLAP,
+        overlap: float | None = None,
     ) -> SeenImage:
         """Look at one picture, compare it with its context, and let the decoder read it.
 
@@ -113,7 +130,8 @@ class Inspector:
         Raises:
             UsageError: an empty, repeated or overlong name, a threshold outside [0, 1].
         """
-        return self._ask([seen], arguments.check_product(product), arguments.check_types(types), analysis, threshold)[0]
+        part, asked = self._questions(product, types)
+        return self._ask([seen], part, asked, analysis, threshold)[0]
 
     def inspect(
         self,
@@ -122,11 +140,11 @@ class Inspector:
         product: str | None = None,
         types: Types | None = None,
         references: References | None = None,
-        roi: str | Path | NDArray[np.bool_] | None = None,
+        roi: Roi | None = None,
         analysis: bool = True,
         threshold: float | None = None,
         tile: Tile | None = None,
-        overlap: float = OVERLAP,
+        overlap: float | None = None,
     ) -> Inspection:
         """See a picture and judge it; arguments and errors as in `see` and `ask`."""
         seen = self.see(image, references, roi, tile, overlap)
@@ -140,11 +158,11 @@ class Inspector:
         product: str | None = None,
         types: Types | None = None,
         references: References | None = None,
-        roi: str | Path | NDArray[np.bool_] | None = None,
+        roi: Roi | None = None,
         analysis: bool = False,
         threshold: float | None = None,
         tile: Tile | None = None,
-        overlap: float = OVERLAP,
+        overlap: float | None = None,
     ) -> Iterator[Inspection]:
         """Inspect pictures, or all of one folder, in batches; yields one `Inspection` per picture, in order.
 
@@ -156,11 +174,12 @@ class Inspector:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
-        asked, part, mask = (
-            arguments.check_types(types),
-            arguments.check_product(product),
-            None if roi is None else arguments.load_roi(roi),
-        )
+        part, asked = self._questions(product, types)
+        roi = self.setup.roi if roi is None else roi
+        mask = None if roi is None else arguments.load_roi(roi)
+        tile = self.setup.tile if tile is None else tile
+        overlap = self.setup.overlap if overlap is None else overlap
+        references = self.setup.references if references is None else references
         check_threshold(self.thresholds.image if threshold is None else threshold)
         tiling.check(tile, overlap)
         sources, memory = iter(arguments.picture_sources(images)), self._memory(references, tile, overlap)
@@ -177,6 +196,11 @@ class Inspector:
 
         return batches()
 
+    def _questions(self, product: str | None, types: Types | None) -> tuple[str | None, dict[str, str | None]]:
+        product = self.setup.product if product is None else product
+        types = self.setup.types if types is None else types
+        return arguments.check_product(product), arguments.check_types(types)
+
     def _memory(
         self, references: References | None, tile: Tile | None, overlap: float
     ) -> ContextMemory | ViewMemories | None:
@@ -192,11 +216,17 @@ class Inspector:
         self,
         pictures: Sequence[Picture],
         references: References | None = None,
-        roi: str | Path | NDArray[np.bool_] | None = None,
+        roi: Roi | None = None,
         tile: Tile | None = None,
-        overlap: float = OVERLAP,
+        overlap: float | None = None,
     ) -> list[SeenImage]:
         """Look at pictures in one batch; arguments and errors as in `see`."""
+        given = self.setup
+        references, roi = (
+            (own if one is None else one) for one, own in ((references, given.references), (roi, given.roi))
+        )
+        tile = given.tile_of(pictures) if tile is None else tile
+        overlap = given.overlap if overlap is None else overlap
         memory = self._memory(references, tile, overlap)
         masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
         plans = [self.eye.plan(p, tile, overlap, mask) for p, mask in zip(pictures, masks, strict=True)]
@@ -243,7 +273,7 @@ class Inspector:
     def _analyse(self, judged: Judged, memory: Memory, likeliest: str | None) -> Analysis | None:
         """Let the decoder describe what was decided; all that follows from the map is given."""
         word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
-        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest))
+        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest, self.setup.severity))
 
     def _read_or_fail(
         self, source: ImageSource, roi: NDArray[np.bool_] | None, tile: Tile | None, overlap: float

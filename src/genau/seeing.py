@@ -1,10 +1,11 @@
 """One model's eye: pictures seen in batches, and what it replies to questions about them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice, zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from genau.words import WordReader
 
 QUESTIONS_AT_ONCE = 16  # bounds the copies of a picture's memory: 16 x 100 words x 46 kB = 74 MB
 PICTURES_AT_ONCE = 8
+REMEMBERED_AT_ONCE, TILED_AT_ONCE = 32, 4  # good parts; up to twice as many keep all of their patches (1.4 MB a view)
+Element = TypeVar("Element")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,8 @@ class Eye:
         Raises:
             UsageError: there are none.
         """
-        return self.model.remember(_not_empty(self._patches(pictures)))
+        groups = _groups(pictures, REMEMBERED_AT_ONCE)
+        return self.model.gather(_not_empty([self.model.remember(self._patches(group)) for group in groups]))
 
     @torch.inference_mode()
     def remember_views(self, pictures: Iterable[Picture], tile: Tile, overlap: float) -> ViewMemories:
@@ -68,15 +72,21 @@ class Eye:
 
         A picture not larger than a tile is one tile.
         """
-        whole, tiles = list[PicturePatches](), list[list[PicturePatches]]()
-        for picture in pictures:
-            whole += self._patches([picture])
+        groups = _groups(pictures, TILED_AT_ONCE)
+        both = _not_empty([self._remember_tiles(group, tile, overlap) for group in groups])
+        whole, tiles = (self.model.gather(memories) for memories in zip(*both, strict=True))
+        return ViewMemories(whole, tiles, tile)
+
+    def _remember_tiles(
+        self, pictures: Sequence[Picture], tile: Tile, overlap: float
+    ) -> tuple[ContextMemory, ContextMemory]:
+        whole, tiles = self._patches(pictures), list[list[PicturePatches]]()
+        for picture, seen in zip(pictures, whole, strict=True):
             boxes = self.plan(picture, tile if larger_than(picture.height, picture.width, tile) else None, overlap)
-            tiles.append(self._patches(cut(picture, box) for box in boxes) if boxes else whole[-1:])
-        memory = self.model.remember(_not_empty(whole))
+            tiles.append(self._patches(cut(picture, box) for box in boxes) if boxes else [seen])
         # By place, then by picture: a tile's peers are the other pictures' tiles of that place, not its neighbours.
         by_place = [tile for place in zip_longest(*tiles) for tile in place if tile is not None]
-        return ViewMemories(memory, replace(self.model.remember(by_place), pictures=len(whole)), tile)
+        return self.model.remember(whole), replace(self.model.remember(by_place), pictures=len(whole))
 
     def plan(
         self, picture: Picture, tile: Tile | None, overlap: float, roi: NDArray[np.bool_] | None = None
@@ -110,14 +120,15 @@ class Eye:
         sight = self.model.backbone.look(batch["pixel_values"])
         picture_ids = self.processor.picture_ids().to(self.device)
         context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
-        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self.instruction)
+        inside = None
         if any(mask is not None for mask in masks):
-            grid_hw = (seen.valid.shape[1], seen.valid.shape[2])
+            grid_hw = (sight.pyramid[0].shape[2], sight.pyramid[0].shape[3])
             cells = [
                 box.valid_cells(grid_hw) if mask is None else roi_cells(mask, box, grid_hw)
                 for mask, box in zip(masks, boxes, strict=True)
             ]
-            seen = replace(seen, valid=torch.from_numpy(np.stack(cells)).to(self.device))
+            inside = torch.from_numpy(np.stack(cells)).to(self.device)
+        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self.instruction, inside)
         each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
         return [
             SeenImage(picture, box, seen, row, each_ms, mask)
@@ -188,7 +199,19 @@ class Eye:
         return types[int(scores.argmax())]
 
 
-def _not_empty(patches: list[PicturePatches]) -> list[PicturePatches]:
-    if not patches:
+def _groups(elements: Iterable[Element], size: int) -> Iterator[list[Element]]:
+    """Yield groups of `size`, the last with up to twice as many: none of them is left alone."""
+    group: list[Element] = []
+    for element in elements:
+        group.append(element)
+        if len(group) == 2 * size:
+            yield group[:size]
+            group = group[size:]
+    if group:
+        yield group
+
+
+def _not_empty(memories: list[Element]) -> list[Element]:
+    if not memories:
         raise UsageError("The list of references is empty. Give a picture of a good part, or no references at all.")
-    return patches
+    return memories

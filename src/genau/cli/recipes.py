@@ -47,7 +47,7 @@ def create(
     asked = parse_types(types) if types is not None else None
     rules = parse_severity(severity)
     from genau.inspector import Inspector
-    from genau.tiling import parse_tile
+    from genau.tiling import parse
 
     recipe = make(
         Inspector.from_pretrained(model, device),
@@ -56,7 +56,7 @@ def create(
         product=product,
         types=asked,
         roi=roi,
-        tile=parse_tile(tile),
+        tile=parse(tile) if tile is not None else None,
         overlap=overlap,
         severity=rules,
     )

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.calibration import THRESHOLDS_FILE, Thresholds
+from genau.calibration import THRESHOLDS_FILE, Thresholds, with_sensitivity
 from genau.errors import RecipeError, UsageError
 from genau.memories import MEMORY_VERSION, Memories, load_memories, save_memories
 from genau.reading import read_mask
 from genau.recipes.folder import MEMORY, ROI, check_name, find, replacing
 from genau.recipes.settings import Settings, read_settings, write_settings
 from genau.regions import SeverityRules
+from genau.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Recipe:
     thresholds: Thresholds = field(default_factory=Thresholds)
     roi: NDArray[np.bool_] | None = None  # (H, W), of the pictures' size
     memory: Memories | None = None
+
+    @property
+    def setup(self) -> Setup:
+        """What it says to an inspector."""
+        return Setup(self.product, self.types, self.memory, self.roi, self.tile, self.overlap, self.severity)
+
+    @property
+    def thresholds_in_force(self) -> Thresholds:
+        """The calibrated thresholds, moved by the operator's sensitivity."""
+        return with_sensitivity(self.thresholds, self.sensitivity)
 
     @property
     def notes(self) -> list[str]:

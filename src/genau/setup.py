@@ -1,0 +1,37 @@
+"""What an `Inspector` is set up with for one product: the arguments that hold where a caller gives none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genau.arguments import Types
+from genau.images import Picture
+from genau.model.context import ContextMemory
+from genau.reading import ImageSource
+from genau.regions import SeverityRules
+from genau.tiling import OVERLAP, Tile, larger_than
+from genau.views import ViewMemories
+
+References: TypeAlias = ContextMemory | ViewMemories | ImageSource | Sequence[ImageSource]
+Roi: TypeAlias = str | Path | NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Arguments of `Inspector.see` and `Inspector.ask`, and how severe defects are."""
+
+    product: str | None = None
+    types: Types | None = None
+    references: References | None = None
+    roi: Roi | None = None
+    tile: Tile | None = None  # of pictures that are larger than a tile; the others are seen whole
+    overlap: float = OVERLAP
+    severity: SeverityRules = field(default_factory=SeverityRules)
+
+    def tile_of(self, pictures: Sequence[Picture]) -> Tile | None:
+        """Return the tile for pictures that are seen together, or None where one of them is not larger."""
+        return self.tile if all(larger_than(one.height, one.width, self.tile) for one in pictures) else None
