@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "regions": "prompts results",
     "appearance": "regions",
     "maps": "images",
-    "calibration": "errors",
+    "calibration": "calibration errors results",
     "arguments": "errors images paths prompts reading",
     "judgement": "calibration images maps regions results",
     # The model, and the processor that knows nothing of it
@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "metrics": "errors metrics",
     # Leaves
     "report": "errors report results",
+    "report.calibration": "calibration errors metrics report results",  # the page of a calibration
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},
     "cli": f"{CORE} cli {' '.join(LEAVES)}",
 }

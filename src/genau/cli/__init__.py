@@ -11,6 +11,7 @@ import sys
 import typer
 
 from genau.cli import data, evaluating, weights
+from genau.cli.calibrating import calibrate
 from genau.cli.inspecting import inspect
 from genau.cli.terminal import EXIT_FAILED, EXIT_GATE, EXIT_SOME_FAILED, EXIT_USAGE, quiet_libraries, say
 from genau.cli.training import train
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(inspect)
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)
+app.command()(calibrate)
 app.add_typer(data.app, name="data")
 app.command()(weights.info)
 app.add_typer(weights.app, name="weights")

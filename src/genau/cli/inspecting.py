@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Output, closing, progress, say
+from genau.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from genau.calibration import Thresholds
     from genau.results import Inspection
 
 
@@ -21,6 +25,8 @@ def inspect(
     roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
     threshold: Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="File of `genau calibrate`, for the model's own.")] = None,
+    sensitivity: Annotated[float, typer.Option(help="0 never alarms, 50 as calibrated, 100 always.")] = 50,
     output: Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
@@ -30,12 +36,10 @@ def inspect(
 ) -> None:
     """Inspect pictures: score, verdict, map, typed defects and words for each."""
     from genau.arguments import check_product, check_types, parse_types
-    from genau.calibration import check_threshold
     from genau.paths import find_pictures
 
     asked = check_types(parse_types(types)) if types is not None else None
-    if threshold is not None:
-        check_threshold(threshold)
+    chosen = _chosen(threshold, thresholds, sensitivity)
     check_product(product)
     pictures = find_pictures(paths)
     references = [path for path, _ in find_pictures(reference)] if reference else None
@@ -43,7 +47,9 @@ def inspect(
     from genau.inspector import Inspector
     from genau.report import RunWriter
 
-    results = Inspector.from_pretrained(model, device).inspect_many(
+    inspector = Inspector.from_pretrained(model, device)
+    inspector.thresholds = chosen(inspector.thresholds)
+    results = inspector.inspect_many(
         [path for path, _ in pictures],
         batch_size=batch_size,
         product=product,
@@ -55,6 +61,7 @@ def inspect(
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
+    settings |= {"thresholds": thresholds and str(thresholds), "sensitivity": f"{sensitivity:g}"}
     shown = {name: str(value) for name, value in settings.items() if value}
     writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
     with closing(writer):
@@ -71,6 +78,19 @@ def inspect(
         say(f"Report: {output / 'report.html'}")
     if counts["unreadable"] or (fail_on_defect and counts["defect"]):
         raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
+
+
+def _chosen(threshold: float | None, file: Path | None, sensitivity: float) -> "Callable[[Thresholds], Thresholds]":
+    """Return what makes the thresholds in force from the model's own; options are checked before a model is loaded."""
+    from genau.calibration import AS_CALIBRATED, Thresholds, check_threshold, with_sensitivity
+
+    if threshold is not None:
+        check_threshold(threshold)
+        if sensitivity != AS_CALIBRATED:
+            raise UsageError("--threshold and --sensitivity both move the threshold. Choose one.")
+    calibrated = None if file is None else Thresholds.load(file)
+    with_sensitivity(calibrated or Thresholds(), sensitivity)
+    return lambda own: with_sensitivity(calibrated or own, sensitivity)
 
 
 def _line(result: "Inspection") -> str:
