@@ -54,8 +54,7 @@ MAY_IMPORT = {
     "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
     # Leaves
-    "report": "errors report results",
-    "report.calibration": "calibration errors metrics report results",  # the page of a calibration
+    "report": "calibration errors metrics report results",
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},
     "cli": f"{CORE} cli {' '.join(LEAVES)}",
 }

@@ -12,7 +12,7 @@ from genau.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from genau.calibration import Thresholds
+    from genau.inspector import Inspector
     from genau.results import Inspection
 
 
@@ -47,9 +47,7 @@ def inspect(
     from genau.inspector import Inspector
     from genau.report import RunWriter
 
-    inspector = Inspector.from_pretrained(model, device)
-    inspector.thresholds = chosen(inspector.thresholds)
-    results = inspector.inspect_many(
+    results = chosen(Inspector.from_pretrained(model, device)).inspect_many(
         [path for path, _ in pictures],
         batch_size=batch_size,
         product=product,
@@ -61,8 +59,7 @@ def inspect(
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
-    settings |= {"thresholds": thresholds and str(thresholds), "sensitivity": f"{sensitivity:g}"}
-    shown = {name: str(value) for name, value in settings.items() if value}
+    shown = _shown(settings, thresholds, sensitivity)
     writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
     with closing(writer):
         counts = {"normal": 0, "defect": 0, "unreadable": 0}
@@ -80,8 +77,8 @@ def inspect(
         raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
 
 
-def _chosen(threshold: float | None, file: Path | None, sensitivity: float) -> "Callable[[Thresholds], Thresholds]":
-    """Return what makes the thresholds in force from the model's own; options are checked before a model is loaded."""
+def _chosen(threshold: float | None, file: Path | None, sensitivity: float) -> "Callable[[Inspector], Inspector]":
+    """Return what gives an inspector the thresholds that were asked for; they are checked before a model is loaded."""
     from genau.calibration import AS_CALIBRATED, Thresholds, check_threshold, with_sensitivity
 
     if threshold is not None:
@@ -90,7 +87,22 @@ def _chosen(threshold: float | None, file: Path | None, sensitivity: float) -> "
             raise UsageError("--threshold and --sensitivity both move the threshold. Choose one.")
     calibrated = None if file is None else Thresholds.load(file)
     with_sensitivity(calibrated or Thresholds(), sensitivity)
-    return lambda own: with_sensitivity(calibrated or own, sensitivity)
+
+    def set_thresholds(inspector: "Inspector") -> "Inspector":
+        inspector.thresholds = with_sensitivity(calibrated or inspector.thresholds, sensitivity)
+        return inspector
+
+    return set_thresholds
+
+
+def _shown(settings: dict[str, object], file: Path | None, sensitivity: float) -> dict[str, str]:
+    """Return the settings that the report names."""
+    from genau.calibration import AS_CALIBRATED
+
+    shown = {name: str(value) for name, value in settings.items() if value}
+    if file is not None:
+        shown["thresholds"] = str(file)
+    return shown if sensitivity == AS_CALIBRATED else shown | {"sensitivity": f"{sensitivity:g}"}
 
 
 def _line(result: "Inspection") -> str:

@@ -86,8 +86,9 @@ def reliability(points: Sequence[tuple[float, float, int]]) -> str:
 
     placed = [place(score, share) for score, share, _ in points]
     dots = "".join(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in placed)
-    counts = "".join(
-        f'<text x="{x + 6:.1f}" y="{y + (12 if y < 24 else -5):.1f}">{count}</text>'
+    counts = "".join(  # above the dot, towards the middle where there is room
+        f'<text class="{"end" if x > _EDGE + _SIDE / 2 else ""}" x="{x + (-6 if x > _EDGE + _SIDE / 2 else 6):.1f}" '
+        f'y="{y + (12 if y < 24 else -5):.1f}">{count}</text>'
         for (x, y), (_, _, count) in zip(placed, points, strict=True)
     )
     bottom, right = 10 + _SIDE, _EDGE + _SIDE
