@@ -14,7 +14,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results seeing tiling "
+    "memories metrics model passport paths pixels processor prompts reading recipes regions results seeing setup tiling "
     "views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "regions": "prompts results",
     "appearance": "regions",
     "maps": "images",
-    "calibration": "errors",
+    "calibration": "calibration errors results",
     "arguments": "errors images paths prompts reading",
     "judgement": "calibration images maps regions results",
     # The model, and the processor that knows nothing of it
@@ -51,23 +51,29 @@ MAY_IMPORT = {
     "views": "errors images judgement model tiling",
     "seeing": "errors images judgement maps model processor prompts tiling views words",
     "inspector": "arguments calibration checkpoints errors images judgement model processor prompts reading regions "
-    "results seeing tiling views writer",
+    "results seeing setup tiling views writer",
+    "setup": "arguments images model.context reading regions tiling views",
+    "memories": "errors model.context views",
+    "recipes": "arguments calibration checkpoints errors images inspector memories paths reading recipes regions setup "
+    "views",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
     "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
     # Leaves
-    "report": "errors report results",
+    "report": "calibration errors metrics report results",
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},
     "cli": f"{CORE} cli {' '.join(LEAVES)}",
 }
 # Stated exceptions, inside functions only: a result can save and plot itself.
-AT_CALL_TIME = {("results", "report")}
+AT_CALL_TIME = {("results", "report"), ("inspector", "recipes")}
 # Loaded by `genau --help`: all else inside functions only. (Type checkers may see more.)
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
-TORCH = "arguments baselines checkpoints inspector model passport processor seeing training weights words writer"
+TORCH = (
+    "arguments baselines checkpoints inspector memories model passport processor seeing training weights words writer"
+)
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",
     "timm": "it pulls torchvision in",

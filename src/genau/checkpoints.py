@@ -72,7 +72,9 @@ def fingerprint(name: str | Path) -> str:
     """
     folder = resolve(name)
     hashed = sha256(weights.fingerprint().encode())
-    for file in sorted(path for path in folder.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json"):
+    for file in sorted(
+        path for path in folder.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json"
+    ):
         hashed.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return hashed.hexdigest()[:12]
 

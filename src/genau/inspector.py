@@ -33,9 +33,7 @@ from genau.writer import AnalysisWriter, decided_lines
 class Inspector:
     """One loaded model, ready to inspect pictures of any product."""
 
-    def __init__(
-        self, checkpoint: checkpoints.Checkpoint, device: str = "cpu", setup: Setup | None = None
-    ) -> None:
+    def __init__(self, checkpoint: checkpoints.Checkpoint, device: str = "cpu", setup: Setup | None = None) -> None:
         self.name, self.thresholds = checkpoint.name, checkpoint.thresholds
         self.processor = checkpoint.processor
         self.device = arguments.check_device(device)
@@ -273,7 +271,9 @@ class Inspector:
     def _analyse(self, judged: Judged, memory: Memory, likeliest: str | None) -> Analysis | None:
         """Let the decoder describe what was decided; all that follows from the map is given."""
         word = DEFECT_WORD if judged.inspection.verdict is Verdict.DEFECT else NORMAL_WORD
-        return self._writer.write(memory, word, *decided_lines(judged, self.model.config, likeliest, self.setup.severity))
+        return self._writer.write(
+            memory, word, *decided_lines(judged, self.model.config, likeliest, self.setup.severity)
+        )
 
     def _read_or_fail(
         self, source: ImageSource, roi: NDArray[np.bool_] | None, tile: Tile | None, overlap: float

@@ -57,7 +57,7 @@ def judge(
     means: dict[str, list[float]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
     for name, reply in types.items():  # one map at a time
-        if regions and reply.draw and reply.pred_score >= thresholds.type:
+        if regions and reply.draw and reply.pred_score >= thresholds.of_type(name):
             type_map = reply.draw()
             means[name] = [float(type_map[region.box_yx][region.inside].mean()) for region in regions]
             masks[name] = (type_map >= thresholds.pixel) & inspected

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+READABLE_VERSIONS = ("1.0", SCHEMA_VERSION)  # 1.0 lacks calibrated_score
 UNKNOWN_TYPE = "unknown"
 
 
@@ -106,6 +107,11 @@ class Inspection:
             if shape not in {(self.height, self.width), (0, 0)}:
                 raise ValueError(f"{name} has shape {shape}, the image {(self.height, self.width)} (H, W).")
 
+    @property
+    def calibrated_score(self) -> float:
+        """`calibrated_score(pred_score, threshold)`: in [0, 1], defect from 0.5 on; NaN where a score is missing."""
+        return calibrated_score(self.pred_score, self.threshold)
+
     @classmethod
     def failed(cls, image: str, error: str) -> "Inspection":
         """Return the row of a picture that could not be inspected."""
@@ -117,7 +123,7 @@ class Inspection:
         row: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "image": self.image}
         row |= {"width": self.width, "height": self.height, "verdict": str(self.verdict)}
         row["text_verdict"] = None if self.text_verdict is None else str(self.text_verdict)
-        for name in ("pred_score", "map_score", "text_score", "threshold"):
+        for name in ("pred_score", "calibrated_score", "map_score", "text_score", "threshold"):
             row[name] = _finite_or_none(getattr(self, name))
         row["defects"] = [asdict(defect) | {"bbox_xyxy": list(defect.bbox_xyxy)} for defect in self.defects]
         row["types"] = {name: _finite_or_none(score) for name, score in self.types.items()}
@@ -128,7 +134,7 @@ class Inspection:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Inspection":
         """Rebuild the record from `to_dict`; maps and masks live in files of their own and stay empty."""
-        values = {key: value for key, value in row.items() if key != "schema_version"}
+        values = {key: value for key, value in row.items() if key not in {"schema_version", "calibrated_score"}}
         for name in ("pred_score", "map_score", "text_score", "threshold"):
             values[name] = math.nan if values[name] is None else values[name]
         values["verdict"] = Verdict(values["verdict"])
@@ -153,6 +159,19 @@ class Inspection:
         return draw_overlay(self)
 
 
+def calibrated_score(score: float, threshold: float) -> float:
+    """Return the score on a scale where the threshold is 0.5: linear from 0 to it and from it to 1.
+
+    Both lie in [0, 1] (a threshold just above 1 is never reached). Whatever the rounding, the result reaches 0.5 if and
+    only if the score reaches the threshold, so 0 becomes 0.5 at threshold 0. It is no probability.
+    """
+    if math.isnan(score) or math.isnan(threshold):
+        return math.nan
+    if score < threshold:
+        return 0.5 * (score / threshold)
+    return 1.0 if threshold >= 1 else 0.5 + 0.5 * ((score - threshold) / (1 - threshold))
+
+
 def _finite_or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -164,13 +183,14 @@ INSPECTION_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["schema_version", "image", "width", "height", "verdict", "pred_score", "threshold", "error"],
     "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
+        "schema_version": {"enum": list(READABLE_VERSIONS)},
         "image": {"type": "string"},
         "width": {"type": "integer"},
         "height": {"type": "integer"},
         "verdict": {"enum": [str(v) for v in Verdict]},
         "text_verdict": {"enum": [*(str(v) for v in Verdict), None]},
         "pred_score": _NUMBER_OR_NULL,
+        "calibrated_score": _NUMBER_OR_NULL,
         "map_score": _NUMBER_OR_NULL,
         "text_score": _NUMBER_OR_NULL,
         "threshold": _NUMBER_OR_NULL,

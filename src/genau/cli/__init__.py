@@ -10,7 +10,8 @@ import sys
 
 import typer
 
-from genau.cli import data, evaluating, weights
+from genau.cli import data, evaluating, recipes, weights
+from genau.cli.calibrating import calibrate
 from genau.cli.inspecting import inspect
 from genau.cli.terminal import EXIT_FAILED, EXIT_GATE, EXIT_SOME_FAILED, EXIT_USAGE, quiet_libraries, say
 from genau.cli.training import train
@@ -25,8 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
+app.add_typer(recipes.app, name="recipe")
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)
+app.command()(calibrate)
 app.add_typer(data.app, name="data")
 app.command()(weights.info)
 app.add_typer(weights.app, name="weights")

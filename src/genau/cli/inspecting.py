@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Output, closing, progress, say
+from genau.cli.inspectors import Choice, ModelOrNone, RecipeName, Sensitivity, Threshold, ThresholdsFile
+from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Output, closing, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
 
 def inspect(
     paths: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures.")],
-    model: Model = "nano",
+    model: ModelOrNone = None,
+    recipe: RecipeName = None,
     product: Annotated[str | None, typer.Option(help="What the part is, in words.")] = None,
     types: Annotated[str | None, typer.Option(help="Candidate defects: 'scratch, dent=round hollow'.")] = None,
     reference: Annotated[list[Path] | None, typer.Option(help="A good part, or a folder of them; repeatable.")] = None,
     roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
-    threshold: Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")] = None,
+    threshold: Threshold = None,
+    thresholds: ThresholdsFile = None,
+    sensitivity: Sensitivity = None,
     tile: Annotated[
         str | None, typer.Option(help="See large pictures in tiles too: their side in pixels, or auto.")
     ] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a tile's side that its neighbour sees too.")] = 0.25,
+    overlap: Annotated[
+        float | None, typer.Option(help="Share of a tile's side that its neighbour sees too.  [default: 0.25]")
+    ] = None,
     output: Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
@@ -38,27 +44,26 @@ def inspect(
 ) -> None:
     """Inspect pictures: score, verdict, map, typed defects and words for each."""
     from genau.arguments import check_product, check_types, parse_types
-    from genau.calibration import check_threshold
     from genau.paths import find_pictures
     from genau.tiling import check, parse
 
-    side = parse(tile) if tile is not None else None
+    choice = Choice(model, recipe, threshold, thresholds, sensitivity)
+    setup = choice.setup()
+    side = parse(tile) if tile is not None else setup.tile
+    overlap = setup.overlap if overlap is None else overlap
     check(side, overlap)
     asked = check_types(parse_types(types)) if types is not None else None
-    if threshold is not None:
-        check_threshold(threshold)
     check_product(product)
     pictures = find_pictures(paths)
     references = [path for path, _ in find_pictures(reference)] if reference else None
 
     from genau.cli.tiles import Costs
-    from genau.inspector import Inspector
     from genau.report import RunWriter
 
-    costs = Costs([path for path, _ in pictures], side, overlap, roi)
-    inspector = Inspector.from_pretrained(model, device)
+    costs = Costs([path for path, _ in pictures], side, overlap, setup.roi if roi is None else roi)
+    inspector = choice.open(device)
     memory = inspector.remember(references, side, overlap) if references else None
-    costs.tell(inspector, memory, product, asked)
+    costs.tell(inspector, inspector.setup.references if memory is None else memory, product, asked)
     results = inspector.inspect_many(
         [path for path, _ in pictures],
         batch_size=batch_size,
@@ -74,8 +79,8 @@ def inspect(
     # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
     settings["tile"] = side and f"{side}, overlap {overlap:g}"
-    shown = {name: str(value) for name, value in settings.items() if value}
-    writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
+    shown = choice.shown() | {name: str(value) for name, value in settings.items() if value}
+    writer = RunWriter(output, model=choice.name, settings=shown, overwrite=overwrite) if output else None
     with closing(writer):
         counts = _write(results, [relative for _, relative in pictures], writer, jsonl)
     say(", ".join(f"{number} {name}" for name, number in counts.items() if number))

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from genau.recipes import Recipe
     from genau.regions import SeverityRules
 
-app = typer.Typer(help="The set-up of a product: references, types, tiles, region of interest, thresholds.", no_args_is_help=True)
+app = typer.Typer(
+    help="The set-up of a product: references, types, tiles, region of interest, thresholds.", no_args_is_help=True
+)
 Name = Annotated[str, typer.Argument(help="The recipe's name, or its folder.")]
-References = Annotated[list[Path] | None, typer.Option("--reference", help="A good part, or a folder of them; repeatable.")]
+References = Annotated[
+    list[Path] | None, typer.Option("--reference", help="A good part, or a folder of them; repeatable.")
+]
 
 
 @app.command()

@@ -11,9 +11,8 @@ from genau.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from genau.inspector import Inspector
-    from genau.model.context import ContextMemory
+    from genau.setup import References, Roi
     from genau.tiling import Tile
-    from genau.views import ViewMemories
 
 SIZES_TOLD = 3  # the most frequent ones
 
@@ -21,7 +20,7 @@ SIZES_TOLD = 3  # the most frequent ones
 class Costs:
     """The sizes of a run's pictures, read from their headers; nothing is read without tiles."""
 
-    def __init__(self, paths: Sequence[Path], tile: "Tile | None", overlap: float, roi: Path | None) -> None:
+    def __init__(self, paths: Sequence[Path], tile: "Tile | None", overlap: float, roi: "Roi | None") -> None:
         """Count the sizes.
 
         Raises:
@@ -47,7 +46,7 @@ class Costs:
     def tell(
         self,
         inspector: "Inspector",
-        memory: "ContextMemory | ViewMemories | None",
+        memory: "References | None",
         product: str | None,
         types: Mapping[str, str | None] | None,
     ) -> None:
@@ -90,7 +89,7 @@ def _size(path: Path) -> list[tuple[int, int]]:
 
 def _seconds_per_view(
     inspector: "Inspector",
-    memory: "ContextMemory | ViewMemories | None",
+    memory: "References | None",
     product: str | None,
     types: Mapping[str, str | None] | None,
 ) -> float:

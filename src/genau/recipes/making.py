@@ -93,7 +93,9 @@ def with_references(recipe: Recipe, inspector: Inspector, references: Sequence[s
     memory = inspector.remember(pictures(), tile=recipe.tile, overlap=recipe.overlap)
     oddness = memory.whole.oddness if isinstance(memory, ViewMemories) else memory.oddness
     odd = odd_ones(oddness)
-    judged = [replace(one, oddness=round(value, 4), odd=out) for one, value, out in zip(found, oddness, odd, strict=True)]
+    judged = [
+        replace(one, oddness=round(value, 4), odd=out) for one, value, out in zip(found, oddness, odd, strict=True)
+    ]
     return replace(recipe, memory=memory, references=tuple(judged))
 
 

@@ -82,7 +82,9 @@ class Recipe:
                 "a defect or another product? Take it out and rebuild the recipe, if so."
             )
         if self.references and self.thresholds.method == Thresholds().method:
-            notes.append(f"The threshold is not calibrated. Use `genau calibrate --recipe {self.name} --good GOOD_PARTS`.")
+            notes.append(
+                f"The threshold is not calibrated. Use `genau calibrate --recipe {self.name} --good GOOD_PARTS`."
+            )
         return notes
 
     @property

@@ -72,6 +72,7 @@ def _scores(result: Inspection) -> str:
     return (
         f'<div class="score"><p class="value"><b>{score}</b> <span>score</span></p>{ruler}'
         f'<dl class="inline"><div><dt>threshold</dt><dd>{threshold}</dd></div>'
+        f"<div><dt>calibrated</dt><dd>{number(result.calibrated_score)}</dd></div>"
         f"<div><dt>map</dt><dd>{number(result.map_score)}</dd></div>"
         f"<div><dt>text</dt><dd>{number(result.text_score)}{_text_verdict(result)}</dd></div></dl></div>"
     )

@@ -12,6 +12,7 @@ COLUMNS = (
     "image",
     "verdict",
     "pred_score",
+    "calibrated_score",  # the same with the threshold at 0.5
     "threshold",
     "map_score",
     "text_score",

@@ -1,0 +1,124 @@
+"""Which model or recipe a verb asks, and where its decisions fall; checked before a model is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genau.errors import UsageError
+
+if TYPE_CHECKING:
+    from genau.calibration import Thresholds
+    from genau.inspector import Inspector
+    from genau.setup import Setup
+
+DEFAULT_MODEL = "nano"
+
+ModelOrNone = Annotated[
+    str | None, typer.Option(help="A shipped model, or a folder that `genau train` wrote.  [default: nano]")
+]
+RecipeName = Annotated[
+    str | None, typer.Option(help="A product's set-up, see `genau recipe`; what is given replaces it.")
+]
+Threshold = Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")]
+ThresholdsFile = Annotated[Path | None, typer.Option(help="File of `genau calibrate`, for the model's own.")]
+Sensitivity = Annotated[float | None, typer.Option(help="0 never alarms, 50 as calibrated, 100 always.")]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for on the command line."""
+
+    model: str | None = None
+    recipe: str | None = None
+    threshold: float | None = None
+    file: Path | None = None
+    sensitivity: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            UsageError: a model beside a recipe, two thresholds, a value out of range.
+        """
+        from genau.calibration import Thresholds, check_threshold, with_sensitivity
+
+        if self.model is not None and self.recipe is not None:
+            raise UsageError(
+                "--recipe already says which model; leave --model out. For another one make a recipe with it."
+            )
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+            if self.sensitivity is not None:
+                raise UsageError("--threshold and --sensitivity both move the threshold. Choose one.")
+        if self.sensitivity is not None:
+            with_sensitivity(Thresholds(), self.sensitivity)
+        if self.file is not None:
+            self._in_file()
+
+    @property
+    def name(self) -> str:
+        """The model's name, or the recipe's."""
+        return self.model or (DEFAULT_MODEL if self.recipe is None else f"recipe {self.recipe}")
+
+    def setup(self) -> "Setup":
+        """Return what the recipe says, without its memory; nothing without a recipe. Errors as `Recipe.load`."""
+        from genau.recipes import Recipe
+        from genau.setup import Setup
+
+        return Setup() if self.recipe is None else Recipe.load(self.recipe, with_memory=False).setup
+
+    def open(self, device: str) -> "Inspector":
+        """Load what was chosen; errors as `Inspector.from_pretrained` and `Inspector.from_recipe`."""
+        from genau.calibration import with_sensitivity
+        from genau.inspector import Inspector
+
+        inspector = (
+            Inspector.from_pretrained(self.model or DEFAULT_MODEL, device)
+            if self.recipe is None
+            else Inspector.from_recipe(self.recipe, device)
+        )
+        if self.file is not None:
+            inspector.thresholds = self._in_file()
+        if self.sensitivity is not None:
+            inspector.thresholds = with_sensitivity(
+                self._in_file() if self.file else self.thresholds(), self.sensitivity
+            )
+        return inspector
+
+    def thresholds(self) -> "Thresholds":
+        """Return the recipe's or the model's own thresholds, read without loading the model."""
+        from genau import checkpoints
+        from genau.calibration import THRESHOLDS_FILE, Thresholds
+        from genau.recipes import Recipe
+
+        if self.recipe is not None:
+            return Recipe.load(self.recipe, with_memory=False).thresholds
+        file = checkpoints.resolve(self.model or DEFAULT_MODEL) / THRESHOLDS_FILE
+        return Thresholds.load(file) if file.is_file() else Thresholds()
+
+    def reference_files(self) -> list[Path]:
+        """Return the pictures that the recipe was made from, as far as they are still there."""
+        from genau.recipes import Recipe
+
+        if self.recipe is None:
+            return []
+        files = (Path(one.file) for one in Recipe.load(self.recipe, with_memory=False).references)
+        return [file for file in files if file.is_file()]
+
+    def shown(self) -> dict[str, str]:
+        """Return what a report names of it."""
+        from genau.calibration import AS_CALIBRATED
+
+        shown = {"recipe": self.recipe, "thresholds": self.file and str(self.file)}
+        if self.sensitivity not in (None, AS_CALIBRATED):
+            shown["sensitivity"] = f"{self.sensitivity:g}"
+        return {key: value for key, value in shown.items() if value}
+
+    def _in_file(self) -> "Thresholds":
+        from genau.calibration import Thresholds
+
+        if self.file is None or not self.file.is_file():
+            raise UsageError(f"There is no file {str(self.file)!r}. Make one with `genau calibrate -o`.")
+        return Thresholds.load(self.file)
