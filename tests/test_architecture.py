@@ -14,8 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "memories metrics model passport paths pixels processor prompts reading recipes regions results seeing setup tiling "
-    "views weights words writer"
+    "memories metrics model passport paths pixels processor prompts reading recipes regions results seeing setup "
+    "tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 

@@ -209,7 +209,7 @@ def test_the_mask_threshold_can_lie_above_good_maps(genau: Genau, folder: Path, 
         (["--sensitivity", "101"], "The sensitivity 101.0 is not between 0 (never alarms) and 100"),
         (["--sensitivity", "60", "--threshold", "0.4"], "--threshold and --sensitivity both move the threshold"),
         (["--thresholds", "broken.json"], "broken.json is damaged"),
-        (["--thresholds", "absent.json"], "No such file"),
+        (["--thresholds", "absent.json"], "There is no file 'absent.json'. Make one with `genau calibrate -o`"),
     ],
 )
 def test_inspection_refuses_thresholds_that_it_cannot_use(

@@ -146,7 +146,7 @@ def parse_severity(text: str | None) -> "SeverityRules | None":
                 raise ValueError
         except ValueError:
             raise UsageError(
-                f"{part.strip()!r} is no rule of severity. Write moderate=SHARE, severe=SHARE (of the picture's area) or "
+                f"{part.strip()!r} is no rule of severity. Write moderate=SHARE, severe=SHARE (of the area) or "
                 f"TYPE={'|'.join(SEVERITIES)}."
             ) from None
     rules = SeverityRules(**shares, types=types)
