@@ -14,7 +14,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results weights words writer"
+    "metrics model passport paths pixels processor prompts reading regions results rle weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "pixels": "errors",
     "reading": "errors images pixels",
     "regions": "prompts results",
+    "rle": "errors",
     "appearance": "regions",
     "maps": "images",
     "calibration": "errors",
@@ -54,7 +55,7 @@ MAY_IMPORT = {
     "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
     # Leaves
-    "report": "errors report results",
+    "report": "errors report results rle",
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},
     "cli": f"{CORE} cli {' '.join(LEAVES)}",
 }

@@ -3,6 +3,7 @@
 Read from the checkpoint's small files and the weights' headers, so that no base weights are needed.
 """
 
+import hashlib
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -51,6 +52,21 @@ def describe(name: str | Path) -> dict[str, Any]:
         "trained_data": list(config.trained_data),
         "answers": answers(config),
     }
+
+
+def fingerprint(name: str | Path) -> str:
+    """Return what tells one trained model from every other: a digest of its weights, settings and thresholds.
+
+    Raises:
+        UsageError: no such model.
+    """
+    folder, digest = checkpoints.resolve(name), hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for relative, path in sorted(files.items()):
+        if path.suffix in {".json", ".safetensors"}:
+            with path.open("rb") as stream:
+                digest.update(f"{relative}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def answers(config: GenAUConfig) -> dict[str, dict[str, Any]]:

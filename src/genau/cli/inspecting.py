@@ -9,7 +9,13 @@ import typer
 from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Output, closing, progress, say
 
 if TYPE_CHECKING:
+    from genau.report import RunWriter
     from genau.results import Inspection
+
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", "--formats", help="Write coco, masks or parquet into -o too; repeatable."),
+]
 
 
 def inspect(
@@ -22,6 +28,7 @@ def inspect(
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
     threshold: Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")] = None,
     output: Output = None,
+    formats: Formats = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per pass.")] = 8,
@@ -33,6 +40,7 @@ def inspect(
     from genau.calibration import check_threshold
     from genau.paths import find_pictures
 
+    wanted = _formats(formats, output)
     asked = check_types(parse_types(types)) if types is not None else None
     if threshold is not None:
         check_threshold(threshold)
@@ -41,7 +49,6 @@ def inspect(
     references = [path for path, _ in find_pictures(reference)] if reference else None
 
     from genau.inspector import Inspector
-    from genau.report import RunWriter
 
     results = Inspector.from_pretrained(model, device).inspect_many(
         [path for path, _ in pictures],
@@ -56,7 +63,7 @@ def inspect(
     # Opened last: an argument that is refused leaves no half run in the folder.
     settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
     shown = {name: str(value) for name, value in settings.items() if value}
-    writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
+    writer = _open_run(output, model, shown, overwrite, wanted) if output else None
     with closing(writer):
         counts = {"normal": 0, "defect": 0, "unreadable": 0}
         with progress(len(pictures), "Inspecting") as step:
@@ -71,6 +78,31 @@ def inspect(
         say(f"Report: {output / 'report.html'}")
     if counts["unreadable"] or (fail_on_defect and counts["defect"]):
         raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
+
+
+def _formats(names: list[str] | None, output: Path | None) -> list[str]:
+    """Return the formats that were asked for; refused before the model is loaded."""
+    from genau.errors import UsageError
+    from genau.report.formats import check_formats
+
+    wanted = check_formats(names or [])
+    if wanted and output is None:
+        raise UsageError(f"--format {','.join(wanted)} writes files, but no folder was named. Name one with -o.")
+    return wanted
+
+
+def _open_run(folder: Path, model: str, settings: dict[str, str], overwrite: bool, formats: list[str]) -> "RunWriter":
+    from genau.passport import fingerprint
+    from genau.report import RunWriter
+
+    return RunWriter(
+        folder,
+        model=model,
+        settings=settings,
+        overwrite=overwrite,
+        formats=formats,
+        fingerprint=fingerprint(model),
+    )
 
 
 def _line(result: "Inspection") -> str:
