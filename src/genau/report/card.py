@@ -112,7 +112,7 @@ def _defect_row(defect: Defect, colours: Mapping[str, RGB]) -> str:
         f'<tr><th scope="row" class="typed">{_swatch(colours[defect.type])}{text(defect.type)}</th>'
         f'<td class="n">{number(defect.score)}</td><td>{text(defect.location)}</td>'
         f'<td class="n">{defect.area_px:,}</td><td class="n">{share}</td>'
-        f'<td class="n box">{left},&nbsp;{top} –&nbsp;{right},&nbsp;{bottom}</td></tr>'
+        f'<td class="n box">{left},\u00a0{top} –\u00a0{right},\u00a0{bottom}</td></tr>'
     )
 
 

@@ -40,8 +40,7 @@ class FinishedRun:
                 f"{str(folder)!r} holds {RESULTS} but no {TABLE}: the run was killed before its end, or the file was "
                 "deleted. Run `genau inspect` again with --overwrite."
             )
-        facts = self.folder / FACTS
-        self.facts: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8")) if facts.is_file() else {}
+        self.facts = self._facts()
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the images in the order of the run."""
@@ -65,7 +64,7 @@ class FinishedRun:
             if ends_with(entry.result.image, image):
                 found.append(entry)
         if not found:
-            near = suggest(image, names) or suggest(PurePath(image).name, [PurePath(name).name for name in names])
+            near = suggest(PurePath(image).name, [PurePath(name).name for name in names]) or suggest(image, names)
             raise UsageError(
                 f"The run in {str(self.folder)!r} holds no image {image!r}; it holds {len(names)} images, see "
                 f"{TABLE}.{near}"
@@ -74,6 +73,15 @@ class FinishedRun:
             several = ", ".join(repr(entry.result.image) for entry in found[:3])
             raise UsageError(f"{len(found)} images of the run end in {image!r}: {several}. Give more of the path.")
         return found[0]
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what the run says of itself; nothing for a run of before there was such a file."""
+        file = self.folder / FACTS
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except ValueError as error:
+            raise UsageError(f"{str(file)!r} is damaged ({error}). Delete it, or run the inspection again.") from error
+        return facts if isinstance(facts, dict) else {}
 
     def _entry(self, number: int, line: bytes, cells: dict[str, str]) -> Entry:
         try:

@@ -30,9 +30,9 @@ class RunWriter:
 
     `results.jsonl` holds one `Inspection.to_dict()` per image, in the order of arrival, and is flushed after each, so
     that a killed run keeps what it had. `masks/<relative>.png` is the general mask, `masks/<relative>.<type>.png` each
-    type's, 0 or 255 at the original's size; `overlays/<relative>.jpg` is `draw_overlay`. Closing writes `results.csv`
-    and `report.html`, also after an exception in the body. `max_cards` bounds the images that the page shows in full.
-    `formats` names further outputs, see `report.formats`; `run.json` says which model the run was made with.
+    type's, 0 or 255 at the original's size; `overlays/<relative>.jpg` is `draw_overlay`. Closing writes `results.csv`,
+    `run.json` and `report.html`, also after an exception in the body. `max_cards` bounds the images with a card.
+    `formats` names further outputs, see `report.formats`; `fingerprint` tells the model from others in `run.json`.
 
     Raises `UsageError` if the folder cannot be written, or holds a run already and `overwrite` is False. With
     `overwrite`, files of this run replace those of equal name, and nothing else is deleted.
@@ -54,6 +54,8 @@ class RunWriter:
             raise UsageError(f"max_cards={max_cards} is negative. Use 0 for a page without pictures.")
         self.folder, asked = Path(folder), check_formats(formats)
         self._page = Page(title, model, settings, max_cards)
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._facts = {"model": model, "fingerprint": fingerprint, "settings": dict(settings), "started": started}
         self._places = Places()
         self._placed: list[Place | None] = []
         self._type_names: dict[str, None] = {}  # an ordered set
@@ -65,9 +67,6 @@ class RunWriter:
             # A run killed from here on must not leave the old run's table and page beside new lines.
             for name in _OTHER_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-            started = datetime.now().astimezone().isoformat(timespec="seconds")
-            facts = {"model": model, "fingerprint": fingerprint, "settings": dict(settings), "started": started}
-            write_bytes(self.folder / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
             # A lone surrogate, from a file name that is no UTF-8, becomes its JSON escape.
             self._lines = (self.folder / RESULTS).open(
                 "w" if overwrite else "x", encoding="utf-8", errors="backslashreplace", newline="\n"
@@ -109,6 +108,7 @@ class RunWriter:
         with disk_errors(self.folder):
             self._lines.close()
             write_table(self.folder / RESULTS, self.folder / TABLE, self._placed, list(self._type_names))
+            write_bytes(self.folder / FACTS, (json.dumps(self._facts, indent=2) + "\n").encode())
             write_bytes(report, self._page.render(stopped).encode())
             for output in self._formats:
                 output.close(self.folder / RESULTS, self._placed)
