@@ -14,7 +14,7 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "memories metrics model passport paths pixels processor prompts reading recipes regions results seeing setup "
+    "memories metrics model passport paths pixels processor prompts reading recipes regions results rle seeing setup "
     "tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "pixels": "errors",
     "reading": "errors images pixels",
     "regions": "prompts results",
+    "rle": "errors",
     "appearance": "regions",
     "maps": "images",
     "calibration": "calibration errors results",
@@ -62,7 +63,7 @@ MAY_IMPORT = {
     "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
     # Leaves
-    "report": "calibration errors metrics report results",
+    "report": "calibration errors metrics report results rle",
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},
     "cli": f"{CORE} cli {' '.join(LEAVES)}",
 }

@@ -292,3 +292,19 @@ def test_a_trained_model_says_what_it_can_answer(merged: Path) -> None:
 def test_a_description_of_another_base_says_that_it_does_not_fit(adapter: Path) -> None:
     change(adapter / "config.json", base_fingerprint="feedfeedfeedfeed")
     assert describe(adapter)["base"]["fits_this_version"] is False
+
+
+def test_a_fingerprint_is_that_of_weights_and_settings_but_not_of_thresholds(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "genau.safetensors", "thresholds.json", "README.md"):
+        (folder / name).write_text("{}")
+    before = checkpoints.fingerprint(folder)
+    assert len(before) == 16
+    for name in ("thresholds.json", "README.md"):
+        (folder / name).write_text("other")
+    assert checkpoints.fingerprint(folder) == before
+    (folder / "genau.safetensors").write_text("other")
+    weights_changed = checkpoints.fingerprint(folder)
+    (folder / "config.json").write_text('{"image_size": 64}')
+    assert len({before, weights_changed, checkpoints.fingerprint(folder)}) == 3

@@ -6,9 +6,9 @@ merged    one standard Hugging Face folder, base included
 Both hold the processor's and tokenizer's files, `thresholds.json` and the model card. No pickle anywhere.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +65,18 @@ def resolve(name: str | Path) -> Path:
 
 
 def fingerprint(name: str | Path) -> str:
-    """Return a short name of a model's weights and settings, for what was made with it and holds for no other.
+    """Return what tells one trained model from every other: a digest of its weights and settings, not its thresholds.
 
     Raises:
         UsageError: no such model.
     """
-    folder = resolve(name)
-    hashed = sha256(weights.fingerprint().encode())
-    for file in sorted(
-        path for path in folder.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json"
-    ):
-        hashed.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
-    return hashed.hexdigest()[:12]
+    folder, digest = resolve(name), hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    for relative, path in sorted(files.items()):
+        if path.suffix in {".json", ".safetensors"} and path.name != THRESHOLDS_FILE:
+            with path.open("rb") as stream:
+                digest.update(f"{relative}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def load(name: str | Path, *, merge: bool = True) -> Checkpoint:

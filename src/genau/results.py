@@ -152,6 +152,24 @@ class Inspection:
 
         return write_run([self], folder)
 
+    def to_coco(self) -> dict[str, Any]:
+        """Return this image as one object in COCO's instances format, see `genau.report.to_coco`."""
+        from genau.report import to_coco
+
+        return to_coco([self])
+
+    def to_supervision(self) -> Any:  # noqa: ANN401 - of an optional library
+        """Return the defects as `supervision.Detections`, see `genau.report.to_supervision`."""
+        from genau.report import to_supervision
+
+        return to_supervision(self)
+
+    def certificate(self, path: str | Path, **words: Any) -> Path:  # noqa: ANN401 - those of write_certificate
+        """Write a printable page on this part and return its path; `words` as in `genau.report.write_certificate`."""
+        from genau.report import write_certificate
+
+        return write_certificate(self, path, **words)
+
     def plot(self) -> "Image":
         """Return the original-size overlay: map on the fixed colour scale, mask outlines per type."""
         from genau.report import draw_overlay

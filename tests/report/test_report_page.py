@@ -227,3 +227,9 @@ def test_memory_holds_thumbnails_and_not_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_scores_have_no_histogram(tmp_path: Path, count: int) -> None:
     assert 'class="histogram"' not in page(tmp_path, [inspection()] * count)
+
+
+def test_the_column_of_types_is_never_narrower_than_a_word(tmp_path: Path) -> None:
+    style = page(tmp_path, [inspection()]).split("<style>")[1].split("</style>")[0]
+    rules = re.findall(r"^tbody th \{.*$", style, re.MULTILINE)
+    assert rules and "anywhere" not in rules[0].split("}")[0] and "overflow-wrap: break-word" in rules[0]

@@ -250,4 +250,5 @@ def test_save_writes_the_run_of_one_image(tmp_path: Path) -> None:
         "report.html",
         "results.csv",
         "results.jsonl",
+        "run.json",
     ]

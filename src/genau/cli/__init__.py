@@ -12,6 +12,7 @@ import typer
 
 from genau.cli import data, evaluating, recipes, weights
 from genau.cli.calibrating import calibrate
+from genau.cli.certifying import certificate
 from genau.cli.inspecting import inspect
 from genau.cli.terminal import EXIT_FAILED, EXIT_GATE, EXIT_SOME_FAILED, EXIT_USAGE, quiet_libraries, say
 from genau.cli.training import train
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.add_typer(recipes.app, name="recipe")
+app.command()(certificate)
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)
 app.command()(calibrate)

@@ -3,12 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genau.cli import scoring
-from genau.cli.inspectors import Choice, ModelOrNone, RecipeName
+from genau.cli.inspectors import (
+    Asked,
+    Choice,
+    ModelOrNone,
+    Overlap,
+    Product,
+    RecipeName,
+    References,
+    RoiFile,
+    TileText,
+)
 from genau.cli.terminal import EXIT_SOME_FAILED, Device, progress, say
 from genau.errors import UsageError
 
@@ -23,9 +33,12 @@ def calibrate(
     bad: Annotated[Named, typer.Option(help="Bad parts, in the same forms; repeatable.")] = None,
     model: ModelOrNone = None,
     recipe: RecipeName = None,
-    product: Annotated[str | None, typer.Option(help="What the part is, in words.")] = None,
+    product: Product = None,
     types: Annotated[str | None, typer.Option(help="Candidate defects; bad pictures lie in folders so named.")] = None,
-    reference: Annotated[Named, typer.Option(help="A good part, or a folder of them; repeatable.")] = None,
+    reference: References = None,
+    roi: RoiFile = None,
+    tile: TileText = None,
+    overlap: Overlap = None,
     method: Annotated[str, typer.Option(help="false-alarms, f1, cost, recall or balanced.")] = "false-alarms",
     target_false_alarms: Annotated[float, typer.Option(help="Share of good parts that may alarm.")] = 0.01,
     confidence: Annotated[float, typer.Option(help="How sure bounds and intervals are.")] = 0.95,
@@ -45,40 +58,27 @@ def calibrate(
     device: Device = "cpu",
 ) -> None:
     """Set thresholds from pictures of good parts, and of bad ones if there are any; say what to expect of them."""
-    from genau.arguments import check_product, check_types, parse_types
     from genau.calibration import Method
 
     how = Method(method, target_false_alarms, confidence, miss_cost, recall)
     choice = Choice(model, recipe)
     output = output or (Path("thresholds.json") if recipe is None else None)
-    asked = check_types(parse_types(types)) if types is not None else {}
-    check_product(product)
+    asked = choice.asked(product, types, reference, roi, tile, overlap)
     _refuse_used([path for path in (output, report) if path], overwrite=overwrite)
     found, wrong = scoring.sources(good, bad or [], [*(reference or []), *choice.reference_files()], say)
     everything = [*found.places().values(), *wrong.places().values()]
     tested = scoring.tell_test_data(everything, allowed=allow_test_data)
     _refuse_maps_of_results(found, wrong, masks, pixel_from_good=pixel_from_good)
-    options = {"product": product, "types": asked or None, "references": reference, "batch_size": batch_size}
-    start, pixel = _score(found, wrong, (choice, device), options, masks, how if pixel_from_good else None)
-    names = list(asked or choice.setup().types or {}) or list(
+    start, pixel = _score(found, wrong, (choice, device), (asked, batch_size), masks, how if pixel_from_good else None)
+    names = list(asked.types or choice.setup().types or {}) or list(
         dict.fromkeys(name for row in [*found.rows, *wrong.rows] for name in row.types)
     )
     thresholds = _decide(found, wrong, how, names, pixel, start, _data(found, wrong, choice, product, reference))
     if tested:
         words = f"{thresholds.method}; on {tested} pictures of test data (--allow-test-data)"
         thresholds = replace(thresholds, method=words)
-    for path in (output, report):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
     _tell(thresholds, names)
-    if recipe is not None:
-        from genau.recipes import Recipe, find
-
-        replace(Recipe.load(recipe), thresholds=thresholds).save(find(recipe), overwrite=True)
-        say(f"Thresholds: now in the recipe. To use them: genau inspect PATH --recipe {recipe}")
-    if output is not None:
-        thresholds.save(output)
-        say(f"Thresholds: {output}. To use them: genau inspect PATH --thresholds {output}")
+    _keep(thresholds, recipe, output)
     if report is not None:
         from genau.report.calibration import write_page
 
@@ -87,6 +87,19 @@ def calibrate(
         say(f"Report: {report}")
     if thresholds.expected["unused"]:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _keep(thresholds: "Thresholds", recipe: str | None, output: Path | None) -> None:
+    """Write the thresholds into the recipe, or into a file, or both."""
+    if recipe is not None:
+        from genau.recipes import Recipe, find
+
+        replace(Recipe.load(recipe), thresholds=thresholds).save(find(recipe), overwrite=True)
+        say(f"Thresholds: now in the recipe. To use them: genau inspect PATH --recipe {recipe}")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        thresholds.save(output)
+        say(f"Thresholds: {output}. To use them: genau inspect PATH --thresholds {output}")
 
 
 def _refuse_used(paths: Sequence[Path], *, overwrite: bool) -> None:
@@ -116,24 +129,32 @@ def _score(
     good: scoring.Source,
     bad: scoring.Source,
     chosen: tuple[Choice, str],
-    options: dict[str, Any],
+    asked: tuple[Asked, int],
     masks: Path | None,
     pixel: "Method | None",
 ) -> "tuple[Thresholds, PixelThreshold | None]":
     """Inspect what is not yet inspected; return the model's own thresholds and a new mask threshold if asked for."""
     from genau.calibration import MaskTally, pixel_from_good
-    from genau.paths import find_pictures
 
     choice, device = chosen
     if not good.pictures and not bad.pictures:
         return choice.thresholds(), None
     inspector = choice.open(device)
-    if options["references"]:
-        options |= {"references": inspector.remember([path for path, _ in find_pictures(options["references"])])}
+    wanted, batch_size = asked
+    memory = inspector.remember(wanted.references, wanted.tile, wanted.overlap) if wanted.references else None
     tally = MaskTally()
     with progress(len(good.pictures) + len(bad.pictures), "Inspecting") as step:
         for source in (good, bad):
-            results = inspector.inspect_many(source.pictures, analysis=False, **options)
+            results = inspector.inspect_many(
+                source.pictures,
+                batch_size=batch_size,
+                product=wanted.product,
+                types=wanted.types,
+                references=memory,
+                roi=wanted.roi,
+                tile=wanted.tile,
+                overlap=wanted.overlap,
+            )
             if source is bad and masks is not None:
                 results = scoring.compared_with_masks(results, masks, tally)
             scoring.score(source, results, step, say)

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genau.cli.inspectors import Choice, ModelOrNone, RecipeName, Sensitivity, Threshold, ThresholdsFile
+from genau.cli.inspectors import (
+    Choice,
+    ModelOrNone,
+    Overlap,
+    Product,
+    RecipeName,
+    References,
+    RoiFile,
+    Sensitivity,
+    Threshold,
+    ThresholdsFile,
+    TileText,
+    TypesText,
+)
 from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Output, closing, progress, say
 
 if TYPE_CHECKING:
@@ -16,26 +29,28 @@ if TYPE_CHECKING:
     from genau.report import RunWriter
     from genau.results import Inspection
 
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", "--formats", help="Write coco, masks or parquet into -o too; repeatable."),
+]
+
 
 def inspect(
     paths: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures.")],
     model: ModelOrNone = None,
     recipe: RecipeName = None,
-    product: Annotated[str | None, typer.Option(help="What the part is, in words.")] = None,
-    types: Annotated[str | None, typer.Option(help="Candidate defects: 'scratch, dent=round hollow'.")] = None,
-    reference: Annotated[list[Path] | None, typer.Option(help="A good part, or a folder of them; repeatable.")] = None,
-    roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
+    product: Product = None,
+    types: TypesText = None,
+    reference: References = None,
+    roi: RoiFile = None,
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
     threshold: Threshold = None,
     thresholds: ThresholdsFile = None,
     sensitivity: Sensitivity = None,
-    tile: Annotated[
-        str | None, typer.Option(help="See large pictures in tiles too: their side in pixels, or auto.")
-    ] = None,
-    overlap: Annotated[
-        float | None, typer.Option(help="Share of a tile's side that its neighbour sees too.  [default: 0.25]")
-    ] = None,
+    tile: TileText = None,
+    overlap: Overlap = None,
     output: Output = None,
+    formats: Formats = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per pass.")] = 8,
@@ -43,44 +58,32 @@ def inspect(
     fail_on_defect: Annotated[bool, typer.Option("--fail-on-defect", help="Exit with 4 if any part is bad.")] = False,
 ) -> None:
     """Inspect pictures: score, verdict, map, typed defects and words for each."""
-    from genau.arguments import check_product, check_types, parse_types
+    from genau.cli.tiles import Costs
     from genau.paths import find_pictures
-    from genau.tiling import check, parse
 
     choice = Choice(model, recipe, threshold, thresholds, sensitivity)
-    setup = choice.setup()
-    side = parse(tile) if tile is not None else setup.tile
-    overlap = setup.overlap if overlap is None else overlap
-    check(side, overlap)
-    asked = check_types(parse_types(types)) if types is not None else None
-    check_product(product)
+    asked = choice.asked(product, types, reference, roi, tile, overlap)
+    wanted = _formats(formats, output)
     pictures = find_pictures(paths)
-    references = [path for path, _ in find_pictures(reference)] if reference else None
-
-    from genau.cli.tiles import Costs
-    from genau.report import RunWriter
-
-    costs = Costs([path for path, _ in pictures], side, overlap, setup.roi if roi is None else roi)
+    files = [path for path, _ in pictures]
+    costs = Costs(files, asked.tile, asked.overlap, choice.setup().roi if roi is None else roi)
     inspector = choice.open(device)
-    memory = inspector.remember(references, side, overlap) if references else None
-    costs.tell(inspector, inspector.setup.references if memory is None else memory, product, asked)
+    memory = inspector.remember(asked.references, asked.tile, asked.overlap) if asked.references else None
+    costs.tell(inspector, inspector.setup.references if memory is None else memory, asked.product, asked.types)
     results = inspector.inspect_many(
-        [path for path, _ in pictures],
+        files,
         batch_size=batch_size,
-        product=product,
-        types=asked,
+        product=asked.product,
+        types=asked.types,
         references=memory,
-        roi=roi,
+        roi=asked.roi,
         analysis=analysis,
         threshold=threshold,
-        tile=side,
-        overlap=overlap,
+        tile=asked.tile,
+        overlap=asked.overlap,
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
-    settings = {"product": product, "types": types, "references": references and len(references), "roi": roi}
-    settings["tile"] = side and f"{side}, overlap {overlap:g}"
-    shown = choice.shown() | {name: str(value) for name, value in settings.items() if value}
-    writer = RunWriter(output, model=choice.name, settings=shown, overwrite=overwrite) if output else None
+    writer = _open_run(output, choice, asked.shown(), overwrite, wanted) if output else None
     with closing(writer):
         counts = _write(results, [relative for _, relative in pictures], writer, jsonl)
     say(", ".join(f"{number} {name}" for name, number in counts.items() if number))
@@ -103,6 +106,32 @@ def _write(
             typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if jsonl else _line(result))
             step()
     return counts
+
+
+def _formats(names: list[str] | None, output: Path | None) -> list[str]:
+    """Return the formats that were asked for; refused before the model is loaded."""
+    from genau.errors import UsageError
+    from genau.report.formats import check_formats
+
+    wanted = check_formats(names or [])
+    if wanted and output is None:
+        raise UsageError(f"--format {','.join(wanted)} writes files, but no folder was named. Name one with -o.")
+    return wanted
+
+
+def _open_run(
+    folder: Path, choice: Choice, settings: dict[str, str], overwrite: bool, formats: list[str]
+) -> "RunWriter":
+    from genau.report import RunWriter
+
+    return RunWriter(
+        folder,
+        model=choice.name,
+        settings=choice.shown() | settings,
+        overwrite=overwrite,
+        formats=formats,
+        fingerprint=choice.fingerprint(),
+    )
 
 
 def _line(result: "Inspection") -> str:

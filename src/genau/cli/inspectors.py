@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from genau.calibration import Thresholds
     from genau.inspector import Inspector
     from genau.setup import Setup
+    from genau.tiling import Tile
 
 DEFAULT_MODEL = "nano"
 
@@ -24,6 +25,35 @@ RecipeName = Annotated[
 Threshold = Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")]
 ThresholdsFile = Annotated[Path | None, typer.Option(help="File of `genau calibrate`, for the model's own.")]
 Sensitivity = Annotated[float | None, typer.Option(help="0 never alarms, 50 as calibrated, 100 always.")]
+Product = Annotated[str | None, typer.Option(help="What the part is, in words.")]
+TypesText = Annotated[str | None, typer.Option(help="Candidate defects: 'scratch, dent=round hollow'.")]
+References = Annotated[
+    list[Path] | None, typer.Option("--reference", help="A good part, or a folder of them; repeatable.")
+]
+RoiFile = Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")]
+TileText = Annotated[str | None, typer.Option(help="See large pictures in tiles too: their side in pixels, or auto.")]
+Overlap = Annotated[
+    float | None, typer.Option(help="Share of a tile's side that its neighbour sees too.  [default: 0.25]")
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about every picture of a run."""
+
+    product: str | None
+    types: dict[str, str | None] | None
+    references: list[Path] | None
+    roi: Path | None
+    tile: "Tile | None"
+    overlap: float
+
+    def shown(self) -> dict[str, str]:
+        """Return what a report names of it."""
+        types = ", ".join(f"{name}={text}" if text else name for name, text in (self.types or {}).items())
+        settings = {"product": self.product, "types": types, "references": self.references and len(self.references)}
+        settings |= {"roi": self.roi, "tile": self.tile and f"{self.tile}, overlap {self.overlap:g}"}
+        return {name: str(value) for name, value in settings.items() if value}
 
 
 @dataclass(frozen=True)
@@ -87,6 +117,32 @@ class Choice:
             )
         return inspector
 
+    def asked(
+        self,
+        product: str | None = None,
+        types: str | None = None,
+        reference: list[Path] | None = None,
+        roi: Path | None = None,
+        tile: str | None = None,
+        overlap: float | None = None,
+    ) -> Asked:
+        """Check what was asked for on the command line; tiles are the recipe's where none are named.
+
+        Raises:
+            UsageError: something cannot be meant.
+        """
+        from genau.arguments import check_product, check_types, parse_types
+        from genau.paths import find_pictures
+        from genau.tiling import check, parse
+
+        setup = self.setup()
+        side = parse(tile) if tile is not None else setup.tile
+        share = setup.overlap if overlap is None else overlap
+        check(side, share)
+        named = check_types(parse_types(types)) if types is not None else None
+        references = [path for path, _ in find_pictures(reference)] if reference else None
+        return Asked(check_product(product), named, references, roi, side, share)
+
     def thresholds(self) -> "Thresholds":
         """Return the recipe's or the model's own thresholds, read without loading the model."""
         from genau import checkpoints
@@ -97,6 +153,15 @@ class Choice:
             return Recipe.load(self.recipe, with_memory=False).thresholds
         file = checkpoints.resolve(self.model or DEFAULT_MODEL) / THRESHOLDS_FILE
         return Thresholds.load(file) if file.is_file() else Thresholds()
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the model."""
+        from genau import checkpoints
+        from genau.recipes import Recipe
+
+        if self.recipe is not None:
+            return Recipe.load(self.recipe, with_memory=False).fingerprint
+        return checkpoints.fingerprint(self.model or DEFAULT_MODEL)
 
     def reference_files(self) -> list[Path]:
         """Return the pictures that the recipe was made from, as far as they are still there."""

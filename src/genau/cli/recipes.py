@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from genau.cli.terminal import Device, Model, say
+from genau.cli.inspectors import Choice, ModelOrNone, Overlap, Product, References, RoiFile, TileText, TypesText
+from genau.cli.terminal import Device, say
 
 if TYPE_CHECKING:
     from genau.recipes import Recipe
@@ -17,51 +18,40 @@ app = typer.Typer(
     help="The set-up of a product: references, types, tiles, region of interest, thresholds.", no_args_is_help=True
 )
 Name = Annotated[str, typer.Argument(help="The recipe's name, or its folder.")]
-References = Annotated[
-    list[Path] | None, typer.Option("--reference", help="A good part, or a folder of them; repeatable.")
-]
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What to call it; a folder of this name is made.")],
     reference: References = None,
-    model: Model = "nano",
-    product: Annotated[str | None, typer.Option(help="What the part is, in words.")] = None,
-    types: Annotated[str | None, typer.Option(help="Candidate defects: 'scratch, dent=round hollow'.")] = None,
-    roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
-    tile: Annotated[str | None, typer.Option(help="Side of the tiles in pixels, or auto.")] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a tile that its neighbour sees too.")] = 0.25,
+    model: ModelOrNone = None,
+    product: Product = None,
+    types: TypesText = None,
+    roi: RoiFile = None,
+    tile: TileText = None,
+    overlap: Overlap = None,
     severity: Annotated[
         str | None, typer.Option(help="Shares of the area, and types: 'moderate=0.005, severe=0.05, crack=severe'.")
     ] = None,
     device: Device = "cpu",
 ) -> None:
     """Make a recipe from pictures of good parts."""
-    from genau.arguments import parse_types
     from genau.recipes import make, recipes_folder
-    from genau.recipes.folder import check_name
+    from genau.recipes.folder import check_free, check_name
 
-    check_name(name)
-    folder = recipes_folder() / name
-    if folder.exists():
-        from genau.errors import UsageError
-
-        raise UsageError(f"There is {str(folder)!r} already. Use `genau recipe rebuild {name}`, or another name.")
-    asked = parse_types(types) if types is not None else None
+    folder = check_free(recipes_folder() / check_name(name))
+    choice = Choice(model)
+    asked = choice.asked(product, types, reference, roi, tile, overlap)
     rules = parse_severity(severity)
-    from genau.inspector import Inspector
-    from genau.tiling import parse
-
     recipe = make(
-        Inspector.from_pretrained(model, device),
+        choice.open(device),
         name,
-        references=reference or (),
-        product=product,
-        types=asked,
-        roi=roi,
-        tile=parse(tile) if tile is not None else None,
-        overlap=overlap,
+        references=asked.references or (),
+        product=asked.product,
+        types=asked.types,
+        roi=asked.roi,
+        tile=asked.tile,
+        overlap=asked.overlap,
         severity=rules,
     )
     recipe.save(folder)

@@ -42,6 +42,21 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_free(folder: Path) -> Path:
+    """Return the folder of a recipe that is to be made.
+
+    Raises:
+        UsageError: no recipe can be called so, or there is one already.
+    """
+    check_name(folder.name)
+    if folder.exists():
+        raise UsageError(
+            f"There is a recipe {str(folder)!r} already. Use `genau recipe rebuild {folder.name}` to make it anew, "
+            f"`genau recipe remove {folder.name}` to remove it, or another name."
+        )
+    return folder
+
+
 def find(name: str | Path) -> Path:
     """Return the folder of a recipe, by its name or by the path of its folder.
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genau.calibration import THRESHOLDS_FILE, Thresholds, with_sensitivity
-from genau.errors import RecipeError, UsageError
+from genau.errors import RecipeError
 from genau.memories import MEMORY_VERSION, Memories, load_memories, save_memories
 from genau.reading import read_mask
-from genau.recipes.folder import MEMORY, ROI, check_name, find, replacing
+from genau.recipes.folder import MEMORY, ROI, check_free, find, replacing
 from genau.recipes.settings import Settings, read_settings, write_settings
 from genau.regions import SeverityRules
 from genau.setup import Setup
@@ -98,12 +98,8 @@ class Recipe:
             UsageError: there is one and `overwrite` is False, or another process is writing it. RecipeError: the disk
             refuses; what was there before is untouched.
         """
-        check_name(folder.name)
-        if folder.exists() and not overwrite:
-            raise UsageError(
-                f"There is a recipe {str(folder)!r} already. Use `genau recipe rebuild {folder.name}` to make it anew, "
-                f"`genau recipe remove {folder.name}` to remove it, or another name."
-            )
+        if not overwrite:
+            check_free(folder)
         with replacing(folder) as scratch:
             values = {key: getattr(self, key) for key in Settings.model_fields if key != "memory_version"}
             values |= {"references": [asdict(one) for one in self.references], "severity": asdict(self.severity)}

@@ -30,8 +30,8 @@ def render_card(result: Inspection, overlay: Image.Image | None, place: Place | 
     pictures = "" if overlay is None else render_pictures(result, overlay, place, number)
     facts = [
         _scores(result),
-        _contradiction(result),
-        _defects(result, colours),
+        contradiction_note(result),
+        defect_table(result, colours, _DEFECT_ROWS),
         _types(result.types, colours),
         _timing(result),
     ]
@@ -40,7 +40,7 @@ def render_card(result: Inspection, overlay: Image.Image | None, place: Place | 
         f'data-name="{text(result.image.lower())}" aria-labelledby="h{number}">'
         f'<header class="card-head">{badge(result.verdict)}<h3 id="h{number}">{file_name(result.image)}</h3>'
         f'<span class="size">{result.width} × {result.height} px</span></header>'
-        f'<div class="body">{pictures}<div class="facts">{"".join(facts)}</div>{_analysis(result)}</div>'
+        f'<div class="body">{pictures}<div class="facts">{"".join(facts)}</div>{analysis_list(result)}</div>'
         "</article>\n"
     )
 
@@ -82,22 +82,25 @@ def _text_verdict(result: Inspection) -> str:
     return f" “{result.text_verdict}”" if result.text_verdict else ""
 
 
-def _contradiction(result: Inspection) -> str:
+def contradiction_note(result: Inspection) -> str:
+    """Return where words and decision disagree; empty where they do not."""
     if not result.contradiction:
         return ""
     return f'<p class="note"><strong>Words and decision disagree.</strong> {text(result.contradiction)}</p>'
 
 
-def _defects(result: Inspection, colours: Mapping[str, RGB]) -> str:
+def defect_table(result: Inspection, colours: Mapping[str, RGB], most: int) -> str:
+    """Return each defect with what speaks for it: map score, place, area and box; at most `most` of them."""
     if not result.defects:
         return '<p class="none">No defect region.</p>'
-    rows = "".join(_defect_row(defect, colours) for defect in result.defects[:_DEFECT_ROWS])
-    more = len(result.defects) - _DEFECT_ROWS
+    rows = "".join(_defect_row(defect, colours) for defect in result.defects[:most])
+    more = len(result.defects) - most
     note = f'<p class="none">{more} more with smaller scores, see results.jsonl.</p>' if more > 0 else ""
     return (
         f'<div class="scroll"><table><caption>Defects ({len(result.defects)})</caption><thead><tr><th scope="col">Type'
-        '</th><th scope="col" class="n">Score</th><th scope="col">Location</th><th scope="col" class="n">Area px</th>'
-        '<th scope="col" class="n">Area %</th><th scope="col" class="n box">Box x, y – x, y</th></tr></thead>'
+        '</th><th scope="col" class="n">Map score</th><th scope="col">Location</th>'
+        '<th scope="col" class="n">Area px</th><th scope="col" class="n">Area %</th>'
+        '<th scope="col" class="n box">Box x, y – x, y</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}"
     )
 
@@ -107,10 +110,10 @@ def _defect_row(defect: Defect, colours: Mapping[str, RGB]) -> str:
     percent = 100 * defect.area_fraction
     share = f"{percent:.2f}" if percent >= 0.005 else "&lt; 0.01"
     return (
-        f'<tr><th scope="row">{_swatch(colours[defect.type])}{text(defect.type)}</th>'
+        f'<tr><th scope="row" class="typed">{_swatch(colours[defect.type])}{text(defect.type)}</th>'
         f'<td class="n">{number(defect.score)}</td><td>{text(defect.location)}</td>'
         f'<td class="n">{defect.area_px:,}</td><td class="n">{share}</td>'
-        f'<td class="n box">{left}, {top} – {right}, {bottom}</td></tr>'
+        f'<td class="n box">{left},\u00a0{top} –\u00a0{right},\u00a0{bottom}</td></tr>'
     )
 
 
@@ -118,7 +121,7 @@ def _types(types: Mapping[str, float], colours: Mapping[str, RGB]) -> str:
     if not types:
         return ""
     rows = "".join(
-        f'<div><dt>{_swatch(colours[name])}{text(name)}</dt><dd><svg class="mini" aria-hidden="true">'
+        f'<div><dt class="typed">{_swatch(colours[name])}{text(name)}</dt><dd><svg class="mini" aria-hidden="true">'
         f'<rect class="track" width="100%" height="6" rx="2"/><rect class="fill" width="{_percent(score)}" height="6" '
         f'rx="2"/></svg><span class="n">{number(score)}</span></dd></div>'
         for name, score in sorted(types.items(), key=lambda item: -item[1] if math.isfinite(item[1]) else 1)
@@ -126,7 +129,8 @@ def _types(types: Mapping[str, float], colours: Mapping[str, RGB]) -> str:
     return f'<section><h4>Types asked for</h4><dl class="types">{rows}</dl></section>'
 
 
-def _analysis(result: Inspection) -> str:
+def analysis_list(result: Inspection) -> str:
+    """Return the lines of the analysis; empty where there are no words."""
     if result.analysis is None:
         return ""
     rows = "".join(

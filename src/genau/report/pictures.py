@@ -44,10 +44,10 @@ def render_pictures(result: Inspection, overlay: Image.Image, place: Place | Non
     )
 
 
-def data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image, longest_px: int = _THUMB_PX) -> str:
     """Return the picture, shrunk to a thumbnail, as a data URI that the page carries."""
     thumb = image.copy()
-    thumb.thumbnail((_THUMB_PX, _THUMB_PX), Image.Resampling.LANCZOS)
+    thumb.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     if max(thumb.size) <= _TINY_PX:
         thumb.save(buffer, "PNG")

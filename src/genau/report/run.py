@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -12,13 +13,15 @@ from PIL import Image
 
 from genau.errors import UsageError
 from genau.report.files import Place, Places, disk_errors, safe_relative, write_bytes
+from genau.report.formats import FORMAT_FILES, FORMAT_FOLDERS, FORMATS, check_formats
 from genau.report.overlay import draw_overlay
 from genau.report.page import Page
 from genau.report.table import write_table
 from genau.results import Inspection
 
-RESULTS, TABLE, REPORT = "results.jsonl", "results.csv", "report.html"
-_PICTURE_FOLDERS = ("masks", "overlays")
+RESULTS, TABLE, REPORT, FACTS = "results.jsonl", "results.csv", "report.html", "run.json"
+_OTHER_FILES = (TABLE, REPORT, FACTS, *FORMAT_FILES)
+_PICTURE_FOLDERS = ("masks", "overlays", *FORMAT_FOLDERS)
 _JPEG_LIMIT_PX = 65_500
 
 
@@ -27,8 +30,9 @@ class RunWriter:
 
     `results.jsonl` holds one `Inspection.to_dict()` per image, in the order of arrival, and is flushed after each, so
     that a killed run keeps what it had. `masks/<relative>.png` is the general mask, `masks/<relative>.<type>.png` each
-    type's, 0 or 255 at the original's size; `overlays/<relative>.jpg` is `draw_overlay`. Closing writes `results.csv`
-    and `report.html`, also after an exception in the body. `max_cards` bounds the images that the page shows in full.
+    type's, 0 or 255 at the original's size; `overlays/<relative>.jpg` is `draw_overlay`. Closing writes `results.csv`,
+    `run.json` and `report.html`, also after an exception in the body. `max_cards` bounds the images with a card.
+    `formats` names further outputs, see `report.formats`; `fingerprint` tells the model from others in `run.json`.
 
     Raises `UsageError` if the folder cannot be written, or holds a run already and `overwrite` is False. With
     `overwrite`, files of this run replace those of equal name, and nothing else is deleted.
@@ -43,21 +47,26 @@ class RunWriter:
         settings: Mapping[str, str] = {},
         overwrite: bool = False,
         max_cards: int = 300,
+        formats: Iterable[str] = (),
+        fingerprint: str | None = None,
     ) -> None:
         if max_cards < 0:
             raise UsageError(f"max_cards={max_cards} is negative. Use 0 for a page without pictures.")
-        self.folder = Path(folder)
+        self.folder, asked = Path(folder), check_formats(formats)
         self._page = Page(title, model, settings, max_cards)
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        self._facts = {"model": model, "fingerprint": fingerprint, "settings": dict(settings), "started": started}
         self._places = Places()
         self._placed: list[Place | None] = []
         self._type_names: dict[str, None] = {}  # an ordered set
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if overwrite:  # a run killed from here on must not leave the old run's table and page beside new lines
-                for name in (TABLE, REPORT):
-                    (self.folder / name).unlink(missing_ok=True)
-            else:
+            if not overwrite:
                 self._refuse_a_used_folder()
+            self._formats = [FORMATS[name](self.folder) for name in asked]
+            # A run killed from here on must not leave the old run's table and page beside new lines.
+            for name in _OTHER_FILES:
+                (self.folder / name).unlink(missing_ok=True)
             # A lone surrogate, from a file name that is no UTF-8, becomes its JSON escape.
             self._lines = (self.folder / RESULTS).open(
                 "w" if overwrite else "x", encoding="utf-8", errors="backslashreplace", newline="\n"
@@ -73,7 +82,7 @@ class RunWriter:
             raise UsageError(f"The run in {str(self.folder)!r} is closed. Open a new RunWriter on another folder.")
         row = result.to_dict()
         path = safe_relative(result.image, relative)
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+        line = result_line(row)
         self._placed.append(None)
         with disk_errors(self.folder):
             self._lines.write(line + "\n")
@@ -83,6 +92,8 @@ class RunWriter:
             if result.error is None and result.picture.size:
                 overlay = draw_overlay(result)
                 self._placed[-1] = place = self._write_pictures(result, overlay, path)
+            for output in self._formats:
+                output.add(result, place)
         self._page.add(result, overlay, place)
         return row
 
@@ -97,7 +108,10 @@ class RunWriter:
         with disk_errors(self.folder):
             self._lines.close()
             write_table(self.folder / RESULTS, self.folder / TABLE, self._placed, list(self._type_names))
+            write_bytes(self.folder / FACTS, (json.dumps(self._facts, indent=2) + "\n").encode())
             write_bytes(report, self._page.render(stopped).encode())
+            for output in self._formats:
+                output.close(self.folder / RESULTS, self._placed)
         return report
 
     def __enter__(self) -> Self:
@@ -117,7 +131,7 @@ class RunWriter:
             error.add_note(str(closing))
 
     def _refuse_a_used_folder(self) -> None:
-        used = [name for name in (RESULTS, TABLE, REPORT) if (self.folder / name).exists()]
+        used = [name for name in (RESULTS, *_OTHER_FILES) if (self.folder / name).exists()]
         for name in _PICTURE_FOLDERS:  # perhaps somebody's ground truth
             pictures = self.folder / name
             if pictures.is_dir() and next(pictures.iterdir(), None):
@@ -147,12 +161,18 @@ def write_run(
     model: str = "nano",
     settings: Mapping[str, str] = {},
     overwrite: bool = False,
+    formats: Iterable[str] = (),
 ) -> Path:
     """Write all results into `folder` as `RunWriter` does and return the path of the page."""
-    with RunWriter(folder, title=title, model=model, settings=settings, overwrite=overwrite) as run:
+    with RunWriter(folder, title=title, model=model, settings=settings, overwrite=overwrite, formats=formats) as run:
         for result in results:
             run.add(result)
     return run.folder / REPORT
+
+
+def result_line(row: Mapping[str, Any]) -> str:
+    """Return a result's JSON object as it stands in `results.jsonl`, without the end of the line."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _encoded(image: Image.Image, kind: str) -> bytes:

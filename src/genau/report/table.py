@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,17 @@ def write_table(jsonl: Path, table: Path, places: Iterable[Place | None], type_n
     ):
         writer = csv.writer(stream)
         writer.writerow([*COLUMNS, *(f"type:{name}" for name in type_names)])
-        for line, place in zip(rows, places, strict=False):
-            if not line.endswith("\n"):
-                break  # the disk was full before this line was whole
-            row = json.loads(line)
+        for row, place in zip(whole_rows(rows), places, strict=False):
             cells = _cells(row, place)
             writer.writerow([*(cells[name] for name in COLUMNS), *(row["types"].get(name) for name in type_names)])
+
+
+def whole_rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines, up to the first that is not whole: the disk was full."""
+    for line in lines:
+        if not line.endswith("\n"):
+            return
+        yield json.loads(line)
 
 
 def _cells(row: dict[str, Any], place: Place | None) -> dict[str, Any]:
