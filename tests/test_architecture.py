@@ -13,8 +13,9 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
-    "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results weights words writer"
+    "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
+    "inspector judgement maps metrics model passport paths pixels processor prompts questions reading regions results "
+    "weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     "errors": "",
     "prompts": "",
     "results": "",  # and AT_CALL_TIME
+    "questions": "",
     # Pixels and words
     "answers": "prompts results",
     "images": "errors",
@@ -46,8 +48,10 @@ MAY_IMPORT = {
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
     "writer": "answers appearance errors judgement model processor prompts regions results",
-    "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
-    "regions results words writer",
+    "findings": "judgement questions regions results",
+    "answering": "arguments calibration errors findings judgement model.configuration prompts questions",
+    "inspector": "answering arguments calibration checkpoints errors images judgement maps model processor prompts "
+    "reading regions results words writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",

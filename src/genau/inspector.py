@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genau import arguments, checkpoints
+from genau import answering, arguments, checkpoints
 from genau.arguments import Types
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
@@ -46,6 +46,8 @@ class SeenImage:
 
 class Inspector:
     """One loaded model, ready to inspect pictures of any product."""
+
+    answer = answering.answer_question  # a method: its first argument is the inspector
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, device: str = "cpu") -> None:
         self.name, self.thresholds = checkpoint.name, checkpoint.thresholds
@@ -154,11 +156,8 @@ class Inspector:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
-        asked, part, mask = (
-            arguments.check_types(types),
-            arguments.check_product(product),
-            None if roi is None else arguments.load_roi(roi),
-        )
+        asked, part = arguments.check_types(types), arguments.check_product(product)
+        mask = None if roi is None else arguments.load_roi(roi)
         check_threshold(self.thresholds.image if threshold is None else threshold)
         sources, memory = iter(arguments.picture_sources(images)), self._memory(references)
 
@@ -238,7 +237,7 @@ class Inspector:
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
-                likeliest = None if types else self._likeliest_type(image)
+                likeliest = None if types else self.likeliest_type(image)
                 result = replace(result, analysis=self._analyse(judged, memory, likeliest))
                 timing["analysis"] = 1000 * (time.perf_counter() - wrote_at)
             timing["total"] = sum(timing.values())
@@ -267,7 +266,8 @@ class Inspector:
         count = len(queries)
         return [replies[start : start + count] for start in range(0, len(replies), count)], memories
 
-    def _likeliest_type(self, image: SeenImage) -> str | None:
+    @torch.inference_mode()
+    def likeliest_type(self, image: SeenImage) -> str | None:
         """Return the trained type whose own map scores highest; None if there are none."""
         if not (types := self.model.config.trained_types):
             return None

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from genau.cli import data, evaluating, weights
+from genau.cli.asking import ask
 from genau.cli.inspecting import inspect
 from genau.cli.terminal import EXIT_FAILED, EXIT_GATE, EXIT_SOME_FAILED, EXIT_USAGE, quiet_libraries, say
 from genau.cli.training import train
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
+app.command()(ask)
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)
 app.add_typer(data.app, name="data")
