@@ -60,9 +60,11 @@ class FakeAsker:
 
     def replies(self, images: Sequence[FakeSeen], queries: Sequence[Query]) -> tuple[list[list[Reply]], Any]:
         self.asked.append(list(queries))
-        empty = drawn()
-        made = [Reply(self.scores[q.type], draw=partial(self.maps.get, q.type, empty)) for q in queries]
+        made = [Reply(self.scores[q.type], draw=partial(self.map_of, q.type)) for q in queries]
         return [made for _ in images], None
+
+    def map_of(self, name: str | None) -> Map:
+        return self.maps.get(name, drawn())
 
     def likeliest_type(self, image: FakeSeen) -> str | None:
         return self.trained[-1] if self.trained else None
