@@ -13,9 +13,9 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
-    "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "memories metrics model passport paths pixels processor prompts reading recipes regions results rle seeing setup "
-    "tiling views weights words writer"
+    "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
+    "inspector judgement maps memories metrics model passport paths pixels processor prompts questions reading recipes "
+    "regions results rle seeing setup tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "errors": "",
     "prompts": "",
     "results": "",  # and AT_CALL_TIME
+    "questions": "",
     # Pixels and words
     "answers": "prompts results",
     "images": "errors",
@@ -51,12 +52,14 @@ MAY_IMPORT = {
     "tiling": "errors",
     "views": "errors images judgement model tiling",
     "seeing": "errors images judgement maps model processor prompts tiling views words",
-    "inspector": "arguments calibration checkpoints errors images judgement model processor prompts reading regions "
+    "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading regions "
     "results seeing setup tiling views writer",
     "setup": "arguments images model.context reading regions tiling views",
     "memories": "errors model.context views",
     "recipes": "arguments calibration checkpoints errors images inspector memories paths reading recipes regions setup "
     "views",
+    "findings": "judgement questions regions results",
+    "answering": "arguments calibration errors findings judgement model.configuration prompts questions regions",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",

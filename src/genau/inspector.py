@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from genau import arguments, checkpoints, tiling
+from genau import answering, arguments, checkpoints, tiling
 from genau.arguments import Types
 from genau.calibration import check_threshold
 from genau.errors import ImageError, UsageError
@@ -131,6 +131,26 @@ class Inspector:
         part, asked = self._questions(product, types)
         return self._ask([seen], part, asked, analysis, threshold)[0]
 
+    def answer(
+        self,
+        seen: SeenImage,
+        question: str,
+        *,
+        product: str | None = None,
+        types: Types | None = None,
+        threshold: float | None = None,
+    ) -> answering.Answer:
+        """Answer a typed question about a seen picture; arguments and errors as in `answering.answer_question`."""
+        part, asked = self._questions(product, types)
+        rules = self.setup.severity
+        return answering.answer_question(
+            self, seen, question, product=part, types=asked, threshold=threshold, rules=rules
+        )
+
+    def likeliest_type(self, image: SeenImage) -> str | None:
+        """Return the trained type whose own map scores highest; None if there are none."""
+        return self.eye.likeliest_type(image)
+
     def inspect(
         self,
         image: ImageSource,
@@ -173,11 +193,8 @@ class Inspector:
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
         part, asked = self._questions(product, types)
-        roi = self.setup.roi if roi is None else roi
+        references, roi, tile, overlap = self.setup.fill(references, roi, tile, overlap)
         mask = None if roi is None else arguments.load_roi(roi)
-        tile = self.setup.tile if tile is None else tile
-        overlap = self.setup.overlap if overlap is None else overlap
-        references = self.setup.references if references is None else references
         check_threshold(self.thresholds.image if threshold is None else threshold)
         tiling.check(tile, overlap)
         sources, memory = iter(arguments.picture_sources(images)), self._memory(references, tile, overlap)
@@ -219,12 +236,7 @@ class Inspector:
         overlap: float | None = None,
     ) -> list[SeenImage]:
         """Look at pictures in one batch; arguments and errors as in `see`."""
-        given = self.setup
-        references, roi = (
-            (own if one is None else one) for one, own in ((references, given.references), (roi, given.roi))
-        )
-        tile = given.tile_of(pictures) if tile is None else tile
-        overlap = given.overlap if overlap is None else overlap
+        references, roi, tile, overlap = self.setup.fill(references, roi, tile, overlap, pictures)
         memory = self._memory(references, tile, overlap)
         masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
         plans = [self.eye.plan(p, tile, overlap, mask) for p, mask in zip(pictures, masks, strict=True)]
@@ -261,7 +273,7 @@ class Inspector:
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:
-                likeliest = None if types else self.eye.likeliest_type(image)
+                likeliest = None if types else self.likeliest_type(image)
                 result = replace(result, analysis=self._analyse(judged, memory, likeliest))
                 timing["analysis"] = 1000 * (time.perf_counter() - wrote_at)
             timing["total"] = sum(timing.values())

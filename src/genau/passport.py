@@ -49,6 +49,7 @@ def describe(name: str | Path) -> dict[str, Any]:
         "trained_types": list(config.trained_types),
         "trained_products": list(config.trained_products),
         "trained_data": list(config.trained_data),
+        "questions": list(config.questions),
         "answers": answers(config),
     }
 
@@ -71,6 +72,7 @@ def answers(config: GenAUConfig) -> dict[str, dict[str, Any]]:
             config.writes_analysis,
             "trained to describe defects in keyed lines" if config.writes_analysis else "not trained to write: null",
         ),
+        "questions": (trained and bool(config.questions), f"{', '.join(config.questions) or 'none'}; no free text"),
     }
     return {question: {"can": can, "why": why} for question, (can, why) in said.items()}
 

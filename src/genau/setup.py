@@ -32,6 +32,19 @@ class Setup:
     overlap: float = OVERLAP
     severity: SeverityRules = field(default_factory=SeverityRules)
 
-    def tile_of(self, pictures: Sequence[Picture]) -> Tile | None:
-        """Return the tile for pictures that are seen together, or None where one of them is not larger."""
-        return self.tile if all(larger_than(one.height, one.width, self.tile) for one in pictures) else None
+    def fill(
+        self,
+        references: References | None,
+        roi: Roi | None,
+        tile: Tile | None,
+        overlap: float | None,
+        pictures: Sequence[Picture] = (),
+    ) -> tuple[References | None, Roi | None, Tile | None, float]:
+        """Return the arguments, its own in place of None; no tile of its own where one of `pictures` is not larger."""
+        fits = all(larger_than(one.height, one.width, self.tile) for one in pictures)
+        return (
+            self.references if references is None else references,
+            self.roi if roi is None else roi,
+            (self.tile if fits else None) if tile is None else tile,
+            self.overlap if overlap is None else overlap,
+        )

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from genau.cli import data, evaluating, recipes, weights
+from genau.cli.asking import ask
 from genau.cli.calibrating import calibrate
 from genau.cli.certifying import certificate
 from genau.cli.inspecting import inspect
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.add_typer(recipes.app, name="recipe")
+app.command()(ask)
 app.command()(certificate)
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)

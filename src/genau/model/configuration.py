@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from genau.errors import CheckpointError, suggest
 
 BACKBONE_NAMES = ("nano",)
+QUESTIONS = ("presence", "kind", "place", "count", "size", "severity")  # what map and queries can answer; no free text
 
 
 class GenAUConfig(PreTrainedConfig):
@@ -63,12 +64,13 @@ class GenAUConfig(PreTrainedConfig):
     trained_data: tuple[str, ...] = ()  # names of the data sets
     trained_advice: dict[str, tuple[str, ...]] | None = None  # by type: what the decoder may recommend for a bad part
     trained_causes: dict[str, tuple[str, ...]] | None = None  # the likely causes, in the same way
+    questions: tuple[str, ...] = QUESTIONS  # typed questions that are answered
     writes_analysis: bool = False  # whether the decoder was trained to describe defects
     measures_appearance: bool = False  # whether the appearance is measured in the picture instead of written
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
-        for name in ("readout_fractions", "trained_types", "trained_products", "trained_data"):
+        for name in ("readout_fractions", "trained_types", "trained_products", "trained_data", "questions"):
             setattr(self, name, tuple(getattr(self, name)))  # JSON has lists only
         self.trained_advice = _by_type(self.trained_advice, self.trained_types)
         self.trained_causes = _by_type(self.trained_causes, self.trained_types)
@@ -77,6 +79,10 @@ class GenAUConfig(PreTrainedConfig):
         if self.backbone not in BACKBONE_NAMES:
             hint = suggest(self.backbone, BACKBONE_NAMES)
             raise CheckpointError(f"backbone={self.backbone!r} is not one of {', '.join(BACKBONE_NAMES)}.{hint}")
+        for name in self.questions:
+            if name not in QUESTIONS:
+                hint = suggest(name, QUESTIONS)
+                raise CheckpointError(f"questions has {name!r}, which is not one of {', '.join(QUESTIONS)}.{hint}")
         for _, stride, _ in self.context_scales:
             if self.image_size % stride:
                 size = self.image_size // stride * stride
