@@ -10,7 +10,7 @@ from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Outpu
 from genau.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from genau.inspector import Inspector
     from genau.results import Inspection
@@ -95,7 +95,7 @@ def _chosen(threshold: float | None, file: Path | None, sensitivity: float) -> "
     return set_thresholds
 
 
-def _shown(settings: dict[str, object], file: Path | None, sensitivity: float) -> dict[str, str]:
+def _shown(settings: "Mapping[str, object]", file: Path | None, sensitivity: float) -> dict[str, str]:
     """Return the settings that the report names."""
     from genau.calibration import AS_CALIBRATED
 
