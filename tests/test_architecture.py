@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "tiling": "errors",
     "views": "errors images judgement model tiling",
     "seeing": "errors images judgement maps model processor prompts tiling views words",
-    "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading regions "
+    "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading "
     "results seeing setup tiling views writer",
     "setup": "arguments images model.context reading regions tiling views",
     "memories": "errors model.context views",

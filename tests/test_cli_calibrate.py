@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.calibration import NEVER, Thresholds
+from genau.calibration import NEVER, Scored, Thresholds
+from genau.cli.scoring import type_scores
 from genau.results import Inspection, Verdict
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -95,6 +96,18 @@ def test_earlier_results_are_summed_up_in_words(
     target = genau("calibrate", *results, "--model", folder, "--target-false-alarms", 0.1, "-o", tmp_path / "u.json")
     assert "(60 good pictures)." in target.out
     assert Thresholds.load(tmp_path / "u.json").image < Thresholds.load(tmp_path / "t.json").image
+
+
+def test_a_type_is_present_only_in_pictures_of_its_own_folder() -> None:
+    good = [Scored("good/1.png", 0.1, {"bent pin": 0.1, "dent": 0.2})]
+    bad = [
+        Scored(f"bad/{folder}/1.png", 0.9, {"bent pin": pin, "dent": dent})
+        for folder, pin, dent in (("Bent_Pin", 0.8, 0.3), ("dent", 0.4, 0.9), ("other", 0.5, 0.5))
+    ]
+    assert type_scores(good, bad, ["bent pin", "dent"]) == {
+        "bent pin": ([0.8], [0.1, 0.4]),
+        "dent": ([0.9], [0.2, 0.3]),
+    }
 
 
 def test_the_knob_moves_verdicts_from_none_to_all(genau: Genau, folder: Path, parts: Path) -> None:

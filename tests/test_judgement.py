@@ -69,6 +69,14 @@ def test_a_part_judged_normal_has_an_empty_mask_and_keeps_its_map() -> None:
     assert found.type_masks == {}
 
 
+def test_a_type_is_judged_by_its_own_threshold_where_it_has_one() -> None:
+    types = {"dent": reply(0.6, 0.6, TOP_RIGHT), "scratch": reply(0.6, 0.6, TOP_RIGHT)}
+    thresholds = Thresholds(type=0.5, types={"dent": 0.7})
+    found = judge(PICTURE, reply(0.8, 0.8, TOP_RIGHT), types, thresholds).inspection
+    assert list(found.type_masks) == ["scratch"]
+    assert [defect.type for defect in found.defects] == ["scratch"]
+
+
 def test_a_defect_lies_where_the_map_is_high_and_takes_its_type() -> None:
     types = {
         "dent": reply(0.9, 0.9, TOP_RIGHT),

@@ -93,6 +93,19 @@ def test_a_record_as_json_fits_the_schema(number: int) -> None:
     assert set(row) == set(INSPECTION_SCHEMA["properties"])
 
 
+def test_a_record_of_version_1_0_is_still_read() -> None:
+    old = full().to_dict() | {"schema_version": "1.0"}
+    assert old.pop("calibrated_score") == 0.5
+    assert problems(old, INSPECTION_SCHEMA) == []
+    assert Inspection.from_dict(old).to_dict() == full().to_dict()
+
+
+def test_the_calibrated_score_follows_from_score_and_threshold_and_is_null_without() -> None:
+    part = replace(full(), pred_score=0.9, threshold=0.8)
+    assert part.calibrated_score == part.to_dict()["calibrated_score"] == pytest.approx(0.75)
+    assert Inspection.failed("b.png", "cannot be read").to_dict()["calibrated_score"] is None
+
+
 def test_the_validator_of_these_tests_finds_faults() -> None:
     row = full().to_dict()
     del row["image"]

@@ -128,7 +128,7 @@ class Inspector:
         Raises:
             UsageError: an empty, repeated or overlong name, a threshold outside [0, 1].
         """
-        part, asked = self._questions(product, types)
+        part, asked = self.setup.questions(product, types)
         return self._ask([seen], part, asked, analysis, threshold)[0]
 
     def answer(
@@ -141,7 +141,7 @@ class Inspector:
         threshold: float | None = None,
     ) -> answering.Answer:
         """Answer a typed question about a seen picture; arguments and errors as in `answering.answer_question`."""
-        part, asked = self._questions(product, types)
+        part, asked = self.setup.questions(product, types)
         rules = self.setup.severity
         return answering.answer_question(
             self, seen, question, product=part, types=asked, threshold=threshold, rules=rules
@@ -192,7 +192,7 @@ class Inspector:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is less than 1. Use 1 or more pictures at once.")
-        part, asked = self._questions(product, types)
+        part, asked = self.setup.questions(product, types)
         references, roi, tile, overlap = self.setup.fill(references, roi, tile, overlap)
         mask = None if roi is None else arguments.load_roi(roi)
         check_threshold(self.thresholds.image if threshold is None else threshold)
@@ -210,11 +210,6 @@ class Inspector:
                 yield from (row if isinstance(row, Inspection) else next(done) for row in rows)
 
         return batches()
-
-    def _questions(self, product: str | None, types: Types | None) -> tuple[str | None, dict[str, str | None]]:
-        product = self.setup.product if product is None else product
-        types = self.setup.types if types is None else types
-        return arguments.check_product(product), arguments.check_types(types)
 
     def _memory(
         self, references: References | None, tile: Tile | None, overlap: float

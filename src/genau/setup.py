@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.arguments import Types
+from genau.arguments import Types, check_product, check_types
 from genau.images import Picture
 from genau.model.context import ContextMemory
 from genau.reading import ImageSource
@@ -31,6 +31,13 @@ class Setup:
     tile: Tile | None = None  # of pictures that are larger than a tile; the others are seen whole
     overlap: float = OVERLAP
     severity: SeverityRules = field(default_factory=SeverityRules)
+
+    def questions(self, product: str | None, types: Types | None) -> tuple[str | None, dict[str, str | None]]:
+        """Return the checked product and types, its own in place of None; errors as `arguments.check_types`."""
+        return (
+            check_product(self.product if product is None else product),
+            check_types(self.types if types is None else types),
+        )
 
     def fill(
         self,

@@ -48,7 +48,7 @@ def test_a_bound_is_the_rate_at_which_so_few_alarms_become_unlikely(n: int, shar
 def test_all_or_nothing_is_bounded_by_everything() -> None:
     assert upper_bound(3, 3, 0.95) == 1
     assert share_interval(0, 0, 0.95) == (0, 1)
-    assert share_interval(3, 3, 0.95) == (pytest.approx(0.025 ** (1 / 3)), 1)
+    assert share_interval(3, 3, 0.95) == pytest.approx((0.025 ** (1 / 3), 1))
 
 
 @pytest.mark.parametrize("n", [20, 59, 100, 400])

@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,12 @@ def test_a_card_says_all_of_an_image(tmp_path: Path) -> None:
         "total 12 ms",
     ):
         assert part in plain
+
+
+def test_a_card_shows_the_calibrated_score_beside_the_raw_one(tmp_path: Path) -> None:
+    html = page(tmp_path, [replace(inspection(score=0.9), threshold=0.6)])
+    assert "<b>0.900</b>" in html
+    assert "<dt>calibrated</dt><dd>0.875</dd>" in html
 
 
 def test_the_score_bar_shows_score_and_threshold_at_their_places(tmp_path: Path) -> None:
