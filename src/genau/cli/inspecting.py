@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genau.cli.terminal import EXIT_GATE, EXIT_SOME_FAILED, Device, Model, Output, closing, progress, say
+from genau.cli.tiles import Costs, Overlap, TileSide, read_tile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,10 +26,8 @@ def inspect(
     roi: Annotated[Path | None, typer.Option(help="Mask of the pictures' size, nonzero where to inspect.")] = None,
     analysis: Annotated[bool, typer.Option(help="Describe each defect in words.")] = True,
     threshold: Annotated[float | None, typer.Option(help="Defect from this score on, in [0, 1].")] = None,
-    tile: Annotated[
-        str | None, typer.Option(help="See large pictures in tiles too: their side in pixels, or auto.")
-    ] = None,
-    overlap: Annotated[float, typer.Option(help="Share of a tile's side that its neighbour sees too.")] = 0.25,
+    tile: TileSide = None,
+    overlap: Overlap = 0.25,
     output: Output = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the folder.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per image.")] = False,
@@ -40,10 +39,8 @@ def inspect(
     from genau.arguments import check_product, check_types, parse_types
     from genau.calibration import check_threshold
     from genau.paths import find_pictures
-    from genau.tiling import check, parse
 
-    side = parse(tile) if tile is not None else None
-    check(side, overlap)
+    side = read_tile(tile, overlap)
     asked = check_types(parse_types(types)) if types is not None else None
     if threshold is not None:
         check_threshold(threshold)
@@ -51,7 +48,6 @@ def inspect(
     pictures = find_pictures(paths)
     references = [path for path, _ in find_pictures(reference)] if reference else None
 
-    from genau.cli.tiles import Costs
     from genau.inspector import Inspector
     from genau.report import RunWriter
 
@@ -78,11 +74,7 @@ def inspect(
     writer = RunWriter(output, model=model, settings=shown, overwrite=overwrite) if output else None
     with closing(writer):
         counts = _write(results, [relative for _, relative in pictures], writer, jsonl)
-    say(", ".join(f"{number} {name}" for name, number in counts.items() if number))
-    if output:
-        say(f"Report: {output / 'report.html'}")
-    if counts["unreadable"] or (fail_on_defect and counts["defect"]):
-        raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
+    _close(counts, output, fail_on_defect)
 
 
 def _write(
@@ -98,6 +90,15 @@ def _write(
             typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if jsonl else _line(result))
             step()
     return counts
+
+
+def _close(counts: dict[str, int], output: Path | None, fail_on_defect: bool) -> None:
+    """Say what came of the run, and end with its exit code."""
+    say(", ".join(f"{number} {name}" for name, number in counts.items() if number))
+    if output:
+        say(f"Report: {output / 'report.html'}")
+    if counts["unreadable"] or (fail_on_defect and counts["defect"]):
+        raise typer.Exit(EXIT_SOME_FAILED if counts["unreadable"] else EXIT_GATE)
 
 
 def _line(result: "Inspection") -> str:

@@ -4,7 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from genau.cli.terminal import say
 from genau.errors import ImageError, UsageError
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
     from genau.views import ViewMemories
 
 SIZES_TOLD = 3  # the most frequent ones
+
+TileSide = Annotated[str | None, typer.Option("--tile", help="See large pictures in tiles too: pixels, or auto.")]
+Overlap = Annotated[float, typer.Option(help="Share of a tile's side that its neighbour sees too.")]
+
+
+def read_tile(text: str | None, overlap: float) -> "Tile | None":
+    """Return the side of the tiles that were asked for.
+
+    Raises:
+        UsageError: it is no such side, or the overlap is none.
+    """
+    from genau.tiling import check, parse
+
+    tile = None if text is None else parse(text)
+    check(tile, overlap)
+    return tile
 
 
 class Costs:
