@@ -1,6 +1,6 @@
 """A small defect on a large picture, seen whole and in tiles: `python benchmarks/tiling.py [--texture FILE ...]`.
 
-Lays good pictures, mirrored, side by side on a canvas of 4000x1500 pixels and puts one soft dark spot of 12 pixels on it,
+Lays good pictures, mirrored, side by side on a canvas of 4000x1500 pixels and puts one soft spot of 12 pixels on it,
 in another place for each seed. Prints for both ways the scores of the good and the bad canvas; the share of the canvas
 whose map is above the spot's (0: the spot is the highest place of all); seconds per picture and the peak memory so far.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from genau import Inspection, Inspector
 from genau.reading import read_picture
+from genau.tiling import Tile
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "pictures" / "paper_good_1.jpg"
 HEIGHT, WIDTH, SPOT, MARGIN = 1500, 4000, 12, 8  # pixels
@@ -67,7 +68,8 @@ def main() -> None:
     good = canvas_of(options.texture)
     inspector.inspect(good, analysis=False)  # warm
     report: dict[str, object] = {"texture": [path.name for path in options.texture], "threads": options.threads}
-    for name, tile in (("whole", None), ("tiles", "auto")):
+    ways: dict[str, Tile | None] = {"whole": None, "tiles": "auto"}
+    for name, tile in ways.items():
         started = time.perf_counter()
         row: dict[str, object] = {"good": round(inspector.inspect(good, analysis=False, tile=tile).pred_score, 3)}
         bad, above = [], []

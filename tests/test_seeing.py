@@ -41,7 +41,7 @@ def inspector(trained_looking: GenAUModel, processor: GenAUProcessor) -> Inspect
 
 def views_of(inspector: Inspector, rgb: NDArray[np.uint8], tile: int, **told: Any) -> list[Inspection]:
     """Inspect the whole and each tile as pictures of their own."""
-    boxes = plan(*rgb.shape[:2], tile, 0.25)
+    boxes = plan(rgb.shape[0], rgb.shape[1], tile, 0.25)
     parts = [rgb, *(rgb[box.slices].copy() for box in boxes)]
     return [inspector.inspect(part, analysis=False, **told) for part in parts]
 
@@ -276,7 +276,16 @@ def parts(picture: Draw, tmp_path: Path) -> Path:
     return tmp_path / "parts"
 
 
-def test_the_cost_is_told_before_the_run_on_stderr(genau: Genau, folder: Path, parts: Path, tmp_path: Path) -> None:
+def test_the_cost_is_told_before_the_run_on_stderr(
+    genau: Genau, folder: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[int] = []
+
+    def noted(whole: Reply, tiles: list[Reply], *rest: Any) -> Reply:
+        merged.append(len(tiles))
+        return merge(whole, tiles, *rest)
+
+    monkeypatch.setattr("genau.seeing.merge", noted)
     run = genau("inspect", parts, "--model", folder, "--tile", 80, "--jsonl", "-o", tmp_path / "out")
     assert run.code == 3
     assert [row["error"] is None for row in run.rows] == [True, True, False]
@@ -287,7 +296,7 @@ def test_the_cost_is_told_before_the_run_on_stderr(genau: Genau, folder: Path, p
     assert "80, overlap 0.25" in (tmp_path / "out" / "report.html").read_text()
     plain = genau("inspect", parts, "--model", folder, "--jsonl")
     assert "views" not in plain.err
-    assert plain.rows[0]["defects"] != run.rows[0]["defects"]
+    assert merged == [12]
     assert plain.rows[1]["defects"] == run.rows[1]["defects"]
 
 

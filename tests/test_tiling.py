@@ -124,7 +124,7 @@ def test_the_command_lines_words_are_read() -> None:
 @pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5, 0.8])
 def test_tiles_cut_out_of_one_map_give_that_map(overlap: float) -> None:
     whole = np.random.default_rng(0).random((230, 410), np.float32)
-    boxes = plan(*whole.shape, 100, overlap)
+    boxes = plan(whole.shape[0], whole.shape[1], 100, overlap)
     np.testing.assert_allclose(blend(cut(whole, boxes), boxes, whole.shape), whole, atol=1e-6)
 
 
