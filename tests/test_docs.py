@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import typer
 
-from genau import cli
+from genau import checkpoints, cli
 from genau.calibration import Thresholds
+from genau.checkpoints import Checkpoint
 from genau.inspector import Inspector
 from genau.report.table import COLUMNS
 from genau.results import INSPECTION_SCHEMA
