@@ -18,11 +18,12 @@ from PIL import Image
 from genau.answering import NO_SCORE, NOT_SUPPORTED, REFUSALS, Answer, answer_question
 from genau.calibration import Thresholds
 from genau.errors import CheckpointError, UsageError
-from genau.inspector import Inspector, SeenImage
+from genau.inspector import Inspector
 from genau.judgement import Reply
 from genau.model.configuration import GenAUConfig
 from genau.passport import describe
 from genau.prompts import Query
+from genau.seeing import SeenImage
 
 Map = NDArray[np.float32]
 Draw = Callable[..., NDArray[np.uint8]]

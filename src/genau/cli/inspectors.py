@@ -51,8 +51,13 @@ class Asked:
     def shown(self) -> dict[str, str]:
         """Return what a report names of it."""
         types = ", ".join(f"{name}={text}" if text else name for name, text in (self.types or {}).items())
-        settings = {"product": self.product, "types": types, "references": self.references and len(self.references)}
-        settings |= {"roi": self.roi, "tile": self.tile and f"{self.tile}, overlap {self.overlap:g}"}
+        settings: dict[str, object] = {
+            "product": self.product,
+            "types": types,
+            "references": self.references and len(self.references),
+            "roi": self.roi,
+            "tile": self.tile and f"{self.tile}, overlap {self.overlap:g}",
+        }
         return {name: str(value) for name, value in settings.items() if value}
 
 

@@ -128,7 +128,7 @@ def parse_severity(text: str | None) -> "SeverityRules | None":
     for part in text.split(","):
         key, _, value = (piece.strip() for piece in part.partition("="))
         try:
-            if key in ("moderate", "severe"):
+            if key == "moderate" or key == "severe":  # noqa: PLR1714 - type checkers follow this form
                 shares[key] = float(value)
             elif key and value in SEVERITIES:
                 types[key] = value

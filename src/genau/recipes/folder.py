@@ -103,13 +103,14 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
-    except FileExistsError as error:
+    except OSError as error:
+        if not scratch.is_dir():
+            reason = error.strerror or error
+            raise RecipeError(f"{str(folder.parent)!r} cannot be written ({reason}). Check its rights.") from error
         raise UsageError(
             f"Another process is writing the recipe {folder.name!r}. Wait for it; if it was killed, remove "
             f"{str(scratch)!r} and try again."
         ) from error
-    except OSError as error:
-        raise RecipeError(f"{str(folder.parent)!r} cannot be written ({error.strerror}). Check its rights.") from error
     try:
         yield scratch
         if old.exists():  # of a process that was killed between the two moves below
