@@ -71,6 +71,20 @@ def test_the_map_is_the_larger_of_the_whole_and_the_blended_tiles(inspector: Ins
     assert not np.allclose(tiled.anomaly_map, whole.anomaly_map, atol=1e-2)
 
 
+def test_each_question_has_the_tiles_replies_to_it(inspector: Inspector, picture: Draw) -> None:
+    rgb, queries = picture(1, 150, 220, spot=True), [Query(), Query("scratch"), Query("dent")]
+    boxes = plan(150, 220, TILE, 0.25)
+    tiles = [inspector.see(rgb[box.slices].copy()) for box in boxes]
+    each = [inspector.replies([seen], queries)[0][0] for seen in (inspector.see(rgb), *tiles)]
+    tiled = inspector.replies([inspector.see(rgb, tile=TILE)], queries)[0][0]
+    for number, merged in enumerate(tiled):
+        whole, *parts = (view[number].draw for view in each)
+        assert whole
+        assert merged.draw
+        blended = blend([draw() for draw in parts if draw], boxes, (150, 220))
+        np.testing.assert_allclose(merged.draw(), np.maximum(whole(), blended), atol=1e-5)
+
+
 def test_the_map_of_a_model_jumps_no_more_at_seams_than_elsewhere(inspector: Inspector, picture: Draw) -> None:
     rgb = picture(1, 150, 220, spot=True)
     boxes = plan(150, 220, TILE, 0.25)
