@@ -125,16 +125,20 @@ def test_severity_follows_the_recipes_rules(
 ) -> None:
     monkeypatch.setattr("genau.writer.MAX_FREE_TOKENS", 400)
     tiny.model.config.writes_analysis = True
-    rules = SeverityRules(moderate=0.9, severe=0.99999, types={"unknown": "moderate"})
-    recipe = replace(make(tiny, "strict", severity=rules), thresholds=Thresholds(0.0, pixel=0.0))
-    recipe.save(place / "strict")
-    severe = Inspector.from_recipe("strict").inspect(picture(1)).analysis
-    assert severe is not None
-    assert severe.severity == "severe"  # by the area: the whole picture
-    replace(recipe, severity=SeverityRules(0.5, 2.0)).save(place / "mild")
-    mild = Inspector.from_recipe("mild").inspect(picture(1)).analysis
-    assert mild is not None
-    assert mild.severity == "moderate"
+    roi = np.zeros((90, 140), np.bool_)
+    roi[40:52, 60:75] = True  # 1.4 % of the picture
+    said = []
+    for name, rules in (
+        ("usual", SeverityRules()),
+        ("lenient", SeverityRules(moderate=0.02)),
+        ("strict", SeverityRules(types={"unknown": "severe"})),
+    ):
+        recipe = replace(make(tiny, name, roi=roi, severity=rules), thresholds=Thresholds(0.0, pixel=0.0))
+        recipe.save(place / name)
+        analysis = Inspector.from_recipe(name).inspect(picture(1)).analysis
+        assert analysis is not None
+        said.append(analysis.severity)
+    assert said == ["moderate", "minor", "severe"]
 
 
 def test_tiles_of_a_recipe_hold_for_pictures_that_are_larger(
