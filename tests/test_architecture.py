@@ -14,7 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answers appearance arguments calibration checkpoints datasets detection errors images inspector judgement maps "
-    "metrics model passport paths pixels processor prompts reading regions results weights words writer"
+    "metrics model passport paths pixels places processor prompts reading regions relations results weights words "
+    "writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -33,11 +34,13 @@ MAY_IMPORT = {
     "pixels": "errors",
     "reading": "errors images pixels",
     "regions": "prompts results",
+    "relations": "images regions results",
+    "places": "images model relations",
     "appearance": "regions",
     "maps": "images",
     "calibration": "errors",
     "arguments": "errors images paths prompts reading",
-    "judgement": "calibration images maps regions results",
+    "judgement": "calibration images maps regions relations results",
     # The model, and the processor that knows nothing of it
     "model": "errors model",
     "processor": "errors images prompts",
@@ -46,8 +49,8 @@ MAY_IMPORT = {
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
     "writer": "answers appearance errors judgement model processor prompts regions results",
-    "inspector": "arguments calibration checkpoints errors images judgement maps model processor prompts reading "
-    "regions results words writer",
+    "inspector": "arguments calibration checkpoints errors images judgement maps model places processor prompts "
+    "reading regions results words writer",
     "detection": "calibration images judgement results",
     # Data and measures
     "datasets": "datasets errors paths reading",
@@ -63,7 +66,7 @@ AT_CALL_TIME = {("results", "report")}
 # Loaded by `genau --help`: all else inside functions only. (Type checkers may see more.)
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
-TORCH = "arguments baselines checkpoints inspector model passport processor training weights words writer"
+TORCH = "arguments baselines checkpoints inspector model passport places processor training weights words writer"
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",
     "timm": "it pulls torchvision in",

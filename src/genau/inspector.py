@@ -21,6 +21,7 @@ from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory, PicturePatches
 from genau.model.modeling import GenAUModel, Seen
+from genau.places import Places, compare_places
 from genau.prompts import DEFECT_WORD, NORMAL_WORD, Query
 from genau.reading import ImageSource, read_picture
 from genau.results import Analysis, Inspection, Verdict
@@ -42,6 +43,7 @@ class SeenImage:
     row: int  # its place in that batch
     see_ms: float  # wall time of seeing it, its share of the batch
     roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+    places: Places | None = None  # how its places compare with good parts, if there are any
 
 
 class Inspector:
@@ -201,6 +203,7 @@ class Inspector:
         sight = self.model.backbone.look(batch["pixel_values"])
         picture_ids = self.processor.picture_ids().to(self.device)
         context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
+        places = compare_places(self.model, sight.pyramid, batch["content_hw"], boxes, memory)
         seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self._instruction)
         masks = [None if roi is None else arguments.read_roi(roi, picture) for picture in pictures]
         if roi is not None:
@@ -209,7 +212,7 @@ class Inspector:
             seen = replace(seen, valid=torch.from_numpy(np.stack(cells)).to(self.device))
         each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
         return [
-            SeenImage(picture, box, seen, row, each_ms, mask)
+            SeenImage(picture, box, seen, row, each_ms, mask, places[row])
             for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
         ]
 
@@ -234,7 +237,7 @@ class Inspector:
         for image, answers, memory in zip(images, replies, memories, strict=True):
             judged_at = time.perf_counter()
             by_type = dict(zip(types, answers[1:], strict=True))
-            judged = judge(image.picture, answers[0], by_type, thresholds, image.roi)
+            judged = judge(image.picture, answers[0], by_type, thresholds, image.roi, image.places)
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from genau.calibration import Thresholds
 from genau.images import Picture
 from genau.regions import Region, find_regions, keep_regions, to_defects
+from genau.relations import Places, missing_regions, relate
 from genau.results import Inspection, Verdict
 
 
@@ -38,11 +39,12 @@ def judge(
     types: Mapping[str, Reply],
     thresholds: Thresholds,
     roi: NDArray[np.bool_] | None = None,
+    places: Places | None = None,
 ) -> Judged:
     """Decide on one picture. `general` answers "any defect", `types` one named type each.
 
     `verdict` is defect if and only if `pred_score >= thresholds.image`; a part judged normal has an empty mask, and
-    without a map there is none. `roi` (H, W) is where was inspected.
+    without a map there is none. `roi` (H, W) is where was inspected; `places` compares each place with good parts.
     """
     verdict = decide(general.pred_score, thresholds.image)
     if verdict is Verdict.UNREADABLE:
@@ -53,7 +55,9 @@ def judge(
     inspected = np.ones_like(anomaly_map, np.bool_) if roi is None else roi  # even where a threshold of 0 is reached
     regions: list[Region] = []
     if general.draw and verdict is Verdict.DEFECT:
-        regions = find_regions((anomaly_map >= thresholds.pixel) & inspected)
+        marked = (anomaly_map >= thresholds.pixel) & inspected
+        regions = find_regions(marked)
+        regions += missing_regions(places, marked, inspected)
     means: dict[str, list[float]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
     for name, reply in types.items():  # one map at a time
@@ -75,7 +79,7 @@ def judge(
         picture=picture.rgb,
         anomaly_map=anomaly_map,
         pred_mask=keep_regions(regions, (anomaly_map.shape[0], anomaly_map.shape[1])),
-        defects=to_defects(regions, anomaly_map, means),
+        defects=to_defects(regions, anomaly_map, means, relate(regions, places)),
         types={name: reply.pred_score for name, reply in types.items()},
         type_masks=masks,
         contradiction=contradiction(verdict, text_verdict, regions if general.draw else None),

@@ -27,6 +27,7 @@ from genau.model.context import (
     context_patches,
     remember,
 )
+from genau.model.correspondence import PlacedMemory, place
 from genau.model.fusion import fuse, map_score, read_out, text_score, valid_cells
 from genau.model.mask_head import MaskHead, context_scalars
 from genau.model.seg_tokens import SegTokens, place_visual_tokens
@@ -115,12 +116,13 @@ class GenAUModel(PreTrainedModel):
             for row in range(len(content_hw))
         ]
 
-    def remember(self, pictures: Sequence[PicturePatches]) -> ContextMemory:
+    def remember(self, pictures: Sequence[PicturePatches]) -> PlacedMemory:
         """Return the memory of pictures of good parts."""
         config = self.config
-        return remember(
+        memory = remember(
             pictures, self.scales, neighbours=config.context_neighbours, temperature=config.context_temperature
         )
+        return place(memory, pictures)
 
     def read_instruction(self, instruction_ids: Tensor) -> Memory:
         """Return the memory of the fixed instruction (1, T0), which all pictures share."""
