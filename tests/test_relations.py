@@ -103,6 +103,14 @@ def test_a_normal_part_keeps_an_empty_mask() -> None:
     assert result.defects == ()
 
 
+def test_a_place_that_is_missing_in_a_part_judged_normal_is_a_contradiction() -> None:
+    note = "The score says normal, but good parts have something that is missing here: center."
+    assert judged(0.2, places(0.8, 0.5, 0.2)).contradiction == note
+    assert judged(0.2, places(0.5, 0.5, 0.2)).contradiction is None
+    assert judged(0.2, None).contradiction is None
+    assert judged(0.8, places(0.8, 0.5, 0.2)).contradiction is None
+
+
 def test_a_relation_survives_the_row_and_older_rows_have_none() -> None:
     result = judged(0.8, places(0.8, 0.5, 0.2))
     row = result.to_dict()
