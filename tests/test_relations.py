@@ -1,16 +1,19 @@
 """A region is named by what the good parts show at its place."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from genau.calibration import Thresholds
+from genau.cli.inspecting import _line
 from genau.images import Letterbox, Picture
 from genau.judgement import Reply, judge
 from genau.regions import find_regions
 from genau.relations import CLEARLY_MISSING, Places, missing_regions, relate
+from genau.report import write_run
 from genau.results import Defect, Inspection
 
 HEIGHT, WIDTH, SIDE, CELLS = 60, 80, 80, 20  # pixels, canvas, cells of 4 pixels
@@ -124,3 +127,10 @@ def test_the_words_say_what_a_relation_means() -> None:
     defect = Defect("unknown", 0.9, (0, 0, 8, 8), 64, 0.01, "center", "missing")
     assert defect.relation_words == "missing (good parts have something here)"
     assert replace(defect, relation=None).relation_words is None
+
+
+def test_table_and_page_say_what_is_missing(tmp_path: Path) -> None:
+    result = judged(0.8, places(0.8, 0.5, 0.2))
+    assert "; missing: center (4.17%, good parts have something here)" in _line(result)
+    page = write_run([result], tmp_path).read_text(encoding="utf-8")
+    assert page.count("missing (good parts have something here)") == 1

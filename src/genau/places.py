@@ -10,6 +10,8 @@ from genau.model.correspondence import PlacedMemory, correspond
 from genau.model.modeling import GenAUModel
 from genau.relations import Places
 
+__all__ = ["Places", "compare_places"]
+
 
 def compare_places(
     model: GenAUModel,
@@ -26,6 +28,8 @@ def compare_places(
         return [None] * len(boxes)
     found = [correspond(patches, memory.grids) for patches in model.patches(pyramid, content_hw)]
     return [
-        None if one is None else Places(*(part.cpu().numpy() for part in (one.missing, one.extra, one.plainer)), box)
+        None
+        if one is None
+        else Places(one.missing.cpu().numpy(), one.extra.cpu().numpy(), one.plainer.cpu().numpy(), box)
         for one, box in zip(found, boxes, strict=True)
     ]
