@@ -131,6 +131,6 @@ def test_the_words_say_what_a_relation_means() -> None:
 
 def test_table_and_page_say_what_is_missing(tmp_path: Path) -> None:
     result = judged(0.8, places(0.8, 0.5, 0.2))
-    assert "; missing: center (4.17%, good parts have something here)" in _line(result)
+    assert "; missing: center (3.92%, good parts have something here)" in _line(result)
     page = write_run([result], tmp_path).read_text(encoding="utf-8")
     assert page.count("missing (good parts have something here)") == 1

@@ -71,13 +71,14 @@ def correspond(picture: PicturePatches, grids: ReferenceGrids) -> Correspondence
 def find_shift(here: Tensor, there: Tensor, valid: Tensor) -> tuple[int, int]:
     """Return (down, right) in cells, so that there[y + down, x + right] is most like here[y, x]; both (C, h, w)."""
     best, found = -torch.inf, (0, 0)
+    padded = [F.pad(part, (MOST_SHIFT,) * 4) for part in (there, valid[None].float())]
     steps = range(-MOST_SHIFT, MOST_SHIFT + 1)
     for down, right in sorted(((y, x) for y in steps for x in steps), key=lambda at: at[0] ** 2 + at[1] ** 2):
-        (moved, inside) = (_moved(part, (down, right)) for part in (there, valid[None].float()))
+        moved, inside = (_window(part, (down, right), valid.shape) for part in padded)
         both = valid & (inside[0] > 0)
         if not both.any():
             continue
-        likeness = float(((here * moved).sum(0) * both).sum() / both.sum())
+        likeness = float((torch.einsum("chw,chw->hw", here, moved) * both).sum() / both.sum())
         if likeness > best + 1e-6:  # of equals the smallest shift
             best, found = likeness, (down, right)
     return found
@@ -111,7 +112,9 @@ def _compare_places(here: Tensor, there: Tensor, valid: Tensor) -> Tensor:
 
 def _moved(part: Tensor, shift: tuple[int, int]) -> Tensor:
     """Return (C, h, w) with cell (y + down, x + right) at (y, x), zero beyond its border."""
-    (down, right), (height, width) = shift, part.shape[1:]
-    padded = F.pad(part, (MOST_SHIFT,) * 4)
-    top, left = MOST_SHIFT + down, MOST_SHIFT + right
-    return padded[:, top : top + height, left : left + width]
+    return _window(F.pad(part, (MOST_SHIFT,) * 4), shift, part.shape[1:])
+
+
+def _window(padded: Tensor, shift: tuple[int, int], grid: torch.Size) -> Tensor:
+    top, left = MOST_SHIFT + shift[0], MOST_SHIFT + shift[1]
+    return padded[:, top : top + grid[0], left : left + grid[1]]
