@@ -14,9 +14,9 @@ from torch import Tensor
 from genau.model.context import ContextMemory, PicturePatches
 
 SCALE = 0  # the finest
-MOST_GRIDS = 4  # good parts that are kept; more change nothing (docs/inspect.md)
+MOST_GRIDS = 4  # good parts that are kept; two already halve the false alarms of one (docs/inspect.md)
 MOST_SHIFT = 3  # cells that a part may lie beside its place
-WINDOW = 1  # cells around a place; wider windows find the next part of a row and call nothing missing (docs/inspect.md)
+WINDOW = 1  # cells around a place; in wider ones an empty place finds the next part of its row
 FAR = 2.0  # the largest cosine distance
 
 
