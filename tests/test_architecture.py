@@ -14,8 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
-    "inspector judgement maps memories metrics model passport paths pixels processor prompts questions reading recipes "
-    "regions results rle seeing setup tiling views weights words writer"
+    "inspector judgement maps memories metrics model passport paths pixels places processor prompts questions reading "
+    "recipes regions relations results rle seeing setup tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -36,11 +36,13 @@ MAY_IMPORT = {
     "reading": "errors images pixels",
     "regions": "prompts results",
     "rle": "errors",
+    "relations": "images regions results",
+    "places": "images model relations",
     "appearance": "regions",
     "maps": "images",
     "calibration": "calibration errors results",
     "arguments": "errors images paths prompts reading",
-    "judgement": "calibration images maps regions results",
+    "judgement": "calibration images maps regions relations results",
     # The model, and the processor that knows nothing of it
     "model": "errors model",
     "processor": "errors images prompts",
@@ -51,7 +53,7 @@ MAY_IMPORT = {
     "writer": "answers appearance errors judgement model processor prompts regions results",
     "tiling": "errors",
     "views": "errors images judgement model tiling",
-    "seeing": "errors images judgement maps model processor prompts tiling views words",
+    "seeing": "errors images judgement maps model places processor prompts relations tiling views words",
     "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading "
     "results seeing setup tiling views writer",
     "setup": "arguments images model.context reading regions tiling views",
@@ -76,7 +78,8 @@ AT_CALL_TIME = {("results", "report"), ("inspector", "recipes")}
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
 TORCH = (
-    "arguments baselines checkpoints inspector memories model passport processor seeing training weights words writer"
+    "arguments baselines checkpoints inspector memories model passport places processor seeing training weights words "
+    "writer"
 )
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",

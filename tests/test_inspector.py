@@ -316,6 +316,17 @@ def test_references_as_list_folder_and_memory_are_equal(
     assert not np.allclose(without.anomaly_map, as_list.anomaly_map, atol=1e-3)
 
 
+def test_references_give_each_picture_of_their_shape_its_places(
+    inspector: Inspector, files: list[Path], picture: Draw
+) -> None:
+    assert inspector.see(files[1]).places is None
+    memory = inspector.remember([picture(7), picture(8)])
+    places = inspector.see(picture(7), memory).places
+    assert places is not None
+    assert places.missing.shape == (8, 8)  # cells of the tiny model's canvas
+    assert inspector.see(picture(7, height=140, width=90), memory).places is None
+
+
 def test_one_picture_is_one_reference(inspector: Inspector, picture: Draw, files: list[Path]) -> None:
     assert_same(
         inspector.inspect(files[1], references=picture(7), analysis=False),

@@ -264,7 +264,7 @@ class Inspector:
         for image, answers, memory in zip(images, replies, memories, strict=True):
             judged_at = time.perf_counter()
             by_type = dict(zip(types, answers[1:], strict=True))
-            judged = judge(image.picture, answers[0], by_type, thresholds, image.roi)
+            judged = judge(image.picture, answers[0], by_type, thresholds, image.roi, image.places)
             result, wrote_at = judged.inspection, time.perf_counter()
             timing = {"see": image.see_ms, "ask": ask_ms, "judge": 1000 * (wrote_at - judged_at)}
             if analysis and self.model.config.writes_analysis and result.verdict is not Verdict.UNREADABLE:

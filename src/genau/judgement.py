@@ -1,7 +1,7 @@
 """From a model's replies about one picture to its `Inspection`: map, mask, verdict, typed defects, contradictions."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from genau.calibration import Thresholds
 from genau.images import Picture
-from genau.regions import Region, find_regions, keep_regions, to_defects
+from genau.regions import Region, find_regions, keep_regions, locations, to_defects
+from genau.relations import Places, missing_regions, relate
 from genau.results import Inspection, Verdict
 
 
@@ -38,11 +39,12 @@ def judge(
     types: Mapping[str, Reply],
     thresholds: Thresholds,
     roi: NDArray[np.bool_] | None = None,
+    places: Places | None = None,
 ) -> Judged:
     """Decide on one picture. `general` answers "any defect", `types` one named type each.
 
     `verdict` is defect if and only if `pred_score >= thresholds.image`; a part judged normal has an empty mask, and
-    without a map there is none. `roi` (H, W) is where was inspected.
+    without a map there is none. `roi` (H, W) is where was inspected; `places` compares each place with good parts.
     """
     verdict = decide(general.pred_score, thresholds.image)
     if verdict is Verdict.UNREADABLE:
@@ -52,8 +54,13 @@ def judge(
     anomaly_map = general.draw() if general.draw else np.zeros((0, 0), np.float32)
     inspected = np.ones_like(anomaly_map, np.bool_) if roi is None else roi  # even where a threshold of 0 is reached
     regions: list[Region] = []
+    unmarked: list[Region] = []  # of a part judged normal
+    if general.draw and verdict is Verdict.NORMAL:
+        unmarked = missing_regions(places, np.zeros_like(inspected), inspected)
     if general.draw and verdict is Verdict.DEFECT:
-        regions = find_regions((anomaly_map >= thresholds.pixel) & inspected)
+        marked = (anomaly_map >= thresholds.pixel) & inspected
+        regions = find_regions(marked)
+        regions += missing_regions(places, marked, inspected)
     means: dict[str, list[float]] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
     for name, reply in types.items():  # one map at a time
@@ -75,10 +82,10 @@ def judge(
         picture=picture.rgb,
         anomaly_map=anomaly_map,
         pred_mask=keep_regions(regions, (anomaly_map.shape[0], anomaly_map.shape[1])),
-        defects=to_defects(regions, anomaly_map, means),
+        defects=to_defects(regions, anomaly_map, means, relate(regions, places)),
         types={name: reply.pred_score for name, reply in types.items()},
         type_masks=masks,
-        contradiction=contradiction(verdict, text_verdict, regions if general.draw else None),
+        contradiction=contradiction(verdict, text_verdict, regions if general.draw else None, unmarked),
     )
     return Judged(inspection, regions)
 
@@ -90,11 +97,23 @@ def decide(score: float, threshold: float) -> Verdict:
     return Verdict.DEFECT if score >= threshold else Verdict.NORMAL
 
 
-def contradiction(verdict: Verdict, text_verdict: Verdict | None, regions: list[Region] | None) -> str | None:
-    """Return in words where score, words and map disagree, or None; what is None was not asked."""
+def contradiction(
+    verdict: Verdict,
+    text_verdict: Verdict | None,
+    regions: list[Region] | None,
+    unmarked: Sequence[Region] = (),
+) -> str | None:
+    """Return in words where score, words, map and references disagree, or None; what is None was not asked.
+
+    `unmarked` are the places of a part judged normal where something clearly is missing.
+    """
     notes = []
     if text_verdict not in {None, verdict}:
         notes.append(f"The score says {verdict}, the language model's own word is {text_verdict}.")
     if verdict is Verdict.DEFECT and regions == []:
         notes.append("The score says defect, but no region of the map is above the mask threshold.")
+    if unmarked:
+        notes.append(
+            f"The score says normal, but good parts have something that is missing here: {locations(unmarked)}."
+        )
     return " ".join(notes) or None

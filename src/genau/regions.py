@@ -66,18 +66,24 @@ def keep_regions(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray
 
 
 def to_defects(
-    regions: Sequence[Region], anomaly_map: NDArray[np.float32], type_means: Mapping[str, Sequence[float]]
+    regions: Sequence[Region],
+    anomaly_map: NDArray[np.float32],
+    type_means: Mapping[str, Sequence[float]],
+    relations: Sequence[str | None] | None = None,
 ) -> tuple[Defect, ...]:
     """Make a record of each region; largest score first.
 
     `type_means` holds, for each type that is present in the picture, the mean of its map over each region: the
-    largest gives the region's type; without any the type is "unknown".
+    largest gives the region's type; without any the type is "unknown". `relations` holds one per region.
     """
     defects = []
     for number, region in enumerate(regions):
         best = max(type_means, key=lambda name: type_means[name][number], default=UNKNOWN_TYPE)
         score = float(anomaly_map[region.box_yx][region.inside].max())
-        defects.append(Defect(best, score, region.bbox_xyxy, region.area_px, region.area_fraction, region.location))
+        relation = None if relations is None else relations[number]
+        defects.append(
+            Defect(best, score, region.bbox_xyxy, region.area_px, region.area_fraction, region.location, relation)
+        )
     return tuple(sorted(defects, key=lambda defect: -defect.score))
 
 

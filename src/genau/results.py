@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.1"
 READABLE_VERSIONS = ("1.0", SCHEMA_VERSION)  # 1.0 lacks calibrated_score
 UNKNOWN_TYPE = "unknown"
+MISSING, EXTRA, CHANGED = "missing", "extra", "changed"  # what a defect is to good parts at its place
+RELATION_WORDS = {
+    MISSING: "good parts have something here",
+    EXTRA: "good parts have nothing like this here",
+    CHANGED: "good parts look different here",
+}
 
 
 class Verdict(StrEnum):
@@ -36,6 +42,12 @@ class Defect:
     area_px: int  # pixels of the original image
     area_fraction: float  # of the original image, in (0, 1]
     location: str  # 3x3 location word, for example "top left" or "center"
+    relation: str | None = None  # to good parts: missing, extra or changed; None without references or where unclear
+
+    @property
+    def relation_words(self) -> str | None:
+        """The relation with what it means: "missing (good parts have something here)"."""
+        return None if self.relation is None else f"{self.relation} ({RELATION_WORDS[self.relation]})"
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,7 @@ INSPECTION_SCHEMA: dict[str, Any] = {
                     "area_px": {"type": "integer"},
                     "area_fraction": {"type": "number"},
                     "location": {"type": "string"},
+                    "relation": {"enum": [MISSING, EXTRA, CHANGED, None]},
                 },
             },
         },

@@ -18,8 +18,10 @@ from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory, PicturePatches
 from genau.model.modeling import GenAUModel, Seen
+from genau.places import compare_places
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
+from genau.relations import Places
 from genau.tiling import Box, Tile, choose, larger_than
 from genau.views import Tiling, ViewMemories, cut, merge
 from genau.words import WordReader
@@ -40,6 +42,7 @@ class SeenImage:
     row: int  # its place in that batch
     see_ms: float  # wall time of seeing it, its share of the batch
     roi: NDArray[np.bool_] | None = None  # (H, W), True where to inspect
+    places: Places | None = None  # how its places compare with good parts, if there are any
     tiling: Tiling | None = None  # of what is seen of it beside the whole, tile by tile, whenever it is asked
 
 
@@ -86,7 +89,7 @@ class Eye:
             tiles.append(self._patches(cut(picture, box) for box in boxes) if boxes else [seen])
         # By place, then by picture: a tile's peers are the other pictures' tiles of that place, not its neighbours.
         by_place = [tile for place in zip_longest(*tiles) for tile in place if tile is not None]
-        return self.model.remember(whole), replace(self.model.remember(by_place), pictures=len(whole))
+        return self.model.remember(whole), replace(self.model.remember(by_place), pictures=len(whole), grids=None)
 
     def plan(
         self, picture: Picture, tile: Tile | None, overlap: float, roi: NDArray[np.bool_] | None = None
@@ -120,6 +123,7 @@ class Eye:
         sight = self.model.backbone.look(batch["pixel_values"])
         picture_ids = self.processor.picture_ids().to(self.device)
         context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
+        places = compare_places(self.model, sight.pyramid, batch["content_hw"], boxes, memory)
         inside = None
         if any(mask is not None for mask in masks):
             grid_hw = (sight.pyramid[0].shape[2], sight.pyramid[0].shape[3])
@@ -131,7 +135,7 @@ class Eye:
         seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self.instruction, inside)
         each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
         return [
-            SeenImage(picture, box, seen, row, each_ms, mask)
+            SeenImage(picture, box, seen, row, each_ms, mask, places=places[row])
             for row, (picture, box, mask) in enumerate(zip(pictures, boxes, masks, strict=True))
         ]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from genau.report import RunWriter
-    from genau.results import Inspection
+    from genau.results import Defect, Inspection
 
 Formats = Annotated[
     list[str] | None,
@@ -138,6 +138,16 @@ def _line(result: "Inspection") -> str:
     """Return one line of the table on a terminal."""
     if result.error is not None:
         return f"unreadable   -     {'' if result.image in result.error else f'{result.image}: '}{result.error}"
-    found = "; ".join(f"{d.type} {d.location} ({d.area_fraction:.2%})" for d in result.defects[:3])
+    found = "; ".join(_found(defect) for defect in result.defects[:3])
     more = f"; and {len(result.defects) - 3} more" if len(result.defects) > 3 else ""
     return f"{result.verdict:<10} {result.pred_score:.3f}  {result.image}{'  ' if found else ''}{found}{more}"
+
+
+def _found(defect: "Defect") -> str:
+    """Return one defect: its relation to good parts where it is known, its type where it has one, place and share."""
+    from genau.results import RELATION_WORDS, UNKNOWN_TYPE
+
+    named = defect.type if defect.relation is None or defect.type != UNKNOWN_TYPE else ""
+    words = f"{defect.relation}: " if defect.relation else ""
+    meaning = f", {RELATION_WORDS[defect.relation]}" if defect.relation else ""
+    return f"{words}{named}{' ' if named else ''}{defect.location} ({defect.area_fraction:.2%}{meaning})"

@@ -27,6 +27,7 @@ CHUNK_PATCHES = 512  # bounds the distance matrix to 512 x M
 LEAST_AFFINITY = -1e4  # below that of any pair; where a patch has no neighbours it stands for minus infinity
 PEERS = 8  # with so many other references each reference is compared, so that remembering stays linear in their number
 PROJECTED_WIDTH = 32  # in which patches are chosen
+MOST_GRIDS = 2  # good parts whose places are kept: four find no more and cost twice as much (docs/inspect.md)
 ODD_SHARE = 0.01  # of a good part's patches say how unlike the others it is
 REMEMBERED_FIELDS = ("patches", "distance", "stands_for")
 SCALARS_PER_SCALE = 4  # distance and excess with references (if any), then within the picture
@@ -58,12 +59,21 @@ class Remembered:
 
 
 @dataclass(frozen=True)
+class ReferenceGrids:
+    """Patches of a few good parts, each in its place, first scale; see `correspondence`."""
+
+    features: tuple[Tensor, ...]  # (C, h, w) each, unit length, half precision
+    valid: tuple[Tensor, ...]  # (h, w) bool each, False on letterbox padding
+
+
+@dataclass(frozen=True)
 class ContextMemory:
     """Patches of good parts, to which a picture is compared."""
 
     scales: tuple[Remembered, ...]
     pictures: int  # how many pictures they come from
     oddness: tuple[float, ...] = ()  # of each picture: mean distance of its most unusual patches to the others
+    grids: ReferenceGrids | None = None  # of the first few pictures
 
 
 @dataclass(frozen=True)
@@ -249,7 +259,9 @@ def remember(
         if number == 0:
             tops = [one.topk(max(1, round(ODD_SHARE * len(one)))).values.mean() for one in distances]
             oddness = tuple(torch.stack(tops).tolist())
-    return condense(ContextMemory(tuple(remembered), len(pictures), oddness), scales, most)
+    few = pictures[:MOST_GRIDS]
+    grids = ReferenceGrids(tuple(one.features[0].half() for one in few), tuple(one.valid[0] for one in few))
+    return condense(ContextMemory(tuple(remembered), len(pictures), oddness, grids), scales, most)
 
 
 def gather(memories: Sequence[ContextMemory], scales: Sequence[Scale], most: int) -> ContextMemory:
@@ -259,7 +271,11 @@ def gather(memories: Sequence[ContextMemory], scales: Sequence[Scale], most: int
         for parts in zip(*(memory.scales for memory in memories), strict=True)
     )
     oddness = tuple(one for memory in memories for one in memory.oddness)
-    return condense(ContextMemory(together, sum(memory.pictures for memory in memories), oddness), scales, most)
+    kept = [memory.grids for memory in memories if memory.grids]
+    features, valid = ([one for grids in kept for one in getattr(grids, name)] for name in ("features", "valid"))
+    grids = ReferenceGrids(tuple(features[:MOST_GRIDS]), tuple(valid[:MOST_GRIDS])) if kept else None
+    pictures = sum(memory.pictures for memory in memories)
+    return condense(ContextMemory(together, pictures, oddness, grids), scales, most)
 
 
 def condense(memory: ContextMemory, scales: Sequence[Scale], most: int) -> ContextMemory:

@@ -110,11 +110,15 @@ def _defect_row(defect: Defect, colours: Mapping[str, RGB]) -> str:
     percent = 100 * defect.area_fraction
     share = f"{percent:.2f}" if percent >= 0.005 else "&lt; 0.01"
     return (
-        f'<tr><th scope="row" class="typed">{_swatch(colours[defect.type])}{text(defect.type)}</th>'
+        f'<tr><th scope="row" class="typed">{_swatch(colours[defect.type])}{text(defect.type)}{_relation(defect)}</th>'
         f'<td class="n">{number(defect.score)}</td><td>{text(defect.location)}</td>'
         f'<td class="n">{defect.area_px:,}</td><td class="n">{share}</td>'
         f'<td class="n box">{left},\u00a0{top} –\u00a0{right},\u00a0{bottom}</td></tr>'
     )
+
+
+def _relation(defect: Defect) -> str:
+    return f"<br><small>{text(defect.relation_words)}</small>" if defect.relation_words else ""
 
 
 def _types(types: Mapping[str, float], colours: Mapping[str, RGB]) -> str:
