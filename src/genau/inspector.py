@@ -62,7 +62,7 @@ class Inspector:
         from genau.recipes import Recipe
 
         arguments.check_device(device)
-        recipe = Recipe.load(name)
+        recipe = Recipe.load(name, device=device)
         recipe.check_model(checkpoints.fingerprint(recipe.model))
         checkpoint = replace(checkpoints.load(recipe.model), thresholds=recipe.thresholds_in_force)
         return cls(checkpoint, device, recipe.setup)

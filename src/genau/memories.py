@@ -20,7 +20,7 @@ def save_memories(memory: Memories, path: Path) -> None:
     """Write a memory of whole pictures, or of whole pictures and their tiles."""
     parts = {"whole": memory.whole, "tiles": memory.tiles} if isinstance(memory, ViewMemories) else {"whole": memory}
     tensors = {
-        f"{part}.{number}.{name}": getattr(remembered, name).contiguous()
+        f"{part}.{number}.{name}": getattr(remembered, name)
         for part, one in parts.items()
         for number, remembered in enumerate(one.scales)
         for name in REMEMBERED_FIELDS
@@ -30,6 +30,7 @@ def save_memories(memory: Memories, path: Path) -> None:
             zip(one.grids.features, one.grids.valid, strict=True) if one.grids else ()
         ):
             tensors |= {f"grids.{part}.{number}.features": features, f"grids.{part}.{number}.valid": valid}
+    tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
     facts = {
         "oddness": {part: one.oddness for part, one in parts.items()},
         "pictures": {part: one.pictures for part, one in parts.items()},
@@ -38,14 +39,14 @@ def save_memories(memory: Memories, path: Path) -> None:
     save_file(tensors, path, {"genau": json.dumps(facts)})
 
 
-def load_memories(path: Path) -> Memories:
-    """Read a memory.
+def load_memories(path: Path, device: str = "cpu") -> Memories:
+    """Read a memory onto a device.
 
     Raises:
         RecipeError: the file is damaged.
     """
     try:
-        with safe_open(path, "pt") as stream:
+        with safe_open(path, "pt", device=device) as stream:
             facts = json.loads(stream.metadata()["genau"])
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a dict
         parts = {

@@ -112,7 +112,7 @@ class Recipe:
         return folder
 
     @classmethod
-    def load(cls, name: str | Path, *, with_memory: bool = True) -> "Recipe":
+    def load(cls, name: str | Path, *, with_memory: bool = True, device: str = "cpu") -> "Recipe":
         """Read a recipe by its name or folder; one of another version only without its memory, to rebuild it.
 
         Raises:
@@ -129,7 +129,7 @@ class Recipe:
                 )
             if not (folder / MEMORY).is_file():
                 raise RecipeError(f"{folder / MEMORY} is missing. {_rebuild(folder)}")
-            memory = load_memories(folder / MEMORY)
+            memory = load_memories(folder / MEMORY, device)
         thresholds = folder / THRESHOLDS_FILE
         values = {key: getattr(settings, key) for key in Settings.model_fields if key != "memory_version"}
         values["references"] = tuple(Reference(**one.model_dump()) for one in settings.references)
