@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parent / "ablations.json"
 DEV = ("dev/magnetic_tile", "dev/deeppcb")
 ZERO_SHOT = ("--references", "0", "--most", "100")  # fifty good and fifty bad pictures do not decide a question
 FULL = ("--references", "0,4", "--most", "50", "--reserve", "16")
+FEWER = ("--references", "0", "--most", "50", "--reserve", "16")  # the pictures of FULL
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_aupro", "verdict_balanced_accuracy")
 SHORT_HEAD = ("examples=1000", "steps=250", "log_every=10")
 SHORT_JOINT = ("examples=1000", "steps=30", "log_every=2", "start={runs}/words-{seed}/run/adapter")
@@ -57,9 +58,13 @@ VARIANTS = {
     "joint-lambda-0.5": Variant("nano", (*SHORT_JOINT, "lam=0.5", "image_weight=0.5")),
     "joint-lambda-2": Variant("nano", (*SHORT_JOINT, "lam=2", "image_weight=2")),
     # Resolution: the whole recipe's model, trained at 640 pixels, looks at smaller or larger pictures
-    "size-448": Variant(None, image_size=448),
-    "size-640": Variant(None, image_size=640),
-    "size-832": Variant(None, image_size=832),
+    "size-448": Variant(None, evaluation=FEWER, image_size=448),
+    "size-640": Variant(None, evaluation=FEWER, image_size=640),
+    "size-832": Variant(None, evaluation=FEWER, image_size=832),
+    # How many good parts: the whole recipe's model, as it is
+    "references": Variant(
+        None, evaluation=("--references", "0,1,4,16", "--most", "50", "--reserve", "16"), image_size=640
+    ),
 }
 
 

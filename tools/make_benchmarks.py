@@ -235,6 +235,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation-queries": lambda: ablation(("words", "static", "no-normal-query", "no-context")),
     "ablation-data": lambda: ablation(("half-data", "no-synthetic", "no-real")),
     "ablation-joint": lambda: ablation(("words", "more-pictures", "more-time", "joint")),
+    "ablation-references": lambda: seeds("references"),
     "ablation-size": lambda: ablation(("size-448", "size-640", "size-832")),
     "ablation-lambda": lambda: ablation(
         ("joint-lambda-0", "joint-lambda-0.5", "joint", "joint-lambda-2"), ("language", "verdict", "type")
