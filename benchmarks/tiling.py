@@ -46,6 +46,13 @@ def spotted(canvas: NDArray[np.uint8], seed: int) -> tuple[NDArray[np.uint8], tu
     return (canvas * (1 - inside) + (40 if light else 215) * inside).astype(np.uint8), (y, x)
 
 
+def another_picture_of(canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the canvas as a second exposure would show it: shifted by a few pixels, with other noise."""
+    noise = np.random.default_rng(99).normal(0, 3, canvas.shape).astype(np.float32)
+    second: NDArray[np.uint8] = np.clip(np.roll(canvas, (9, 14), (0, 1)) + noise, 0, 255).astype(np.uint8)
+    return second
+
+
 def above_spot(result: Inspection, spot: tuple[int, int]) -> float:
     """Return the share of pixels away from the spot whose map is above the spot's highest value."""
     away = np.ones(result.anomaly_map.shape, np.bool_)
@@ -61,21 +68,29 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--texture", type=Path, nargs="+", default=[EXAMPLE])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--reference", action="store_true", help="compare with another picture of the good canvas")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     inspector = Inspector.from_pretrained(options.model)
     good = canvas_of(options.texture)
     inspector.inspect(good, analysis=False)  # warm
-    report: dict[str, object] = {"texture": [path.name for path in options.texture], "threads": options.threads}
+    reference = another_picture_of(good) if options.reference else None
+    report: dict[str, object] = {
+        "texture": [path.name for path in options.texture],
+        "reference": options.reference,
+        "threads": options.threads,
+    }
     ways: dict[str, Tile | None] = {"whole": None, "tiles": "auto"}
     for name, tile in ways.items():
         started = time.perf_counter()
-        row: dict[str, object] = {"good": round(inspector.inspect(good, analysis=False, tile=tile).pred_score, 3)}
+        memory = None if reference is None else inspector.remember([reference], tile)
+        clean = inspector.inspect(good, references=memory, analysis=False, tile=tile)
+        row: dict[str, object] = {"good": round(clean.pred_score, 3)}
         bad, above = [], []
         for seed in range(options.seeds):
             rgb, spot = spotted(good, seed)
-            result = inspector.inspect(rgb, analysis=False, tile=tile)
+            result = inspector.inspect(rgb, references=memory, analysis=False, tile=tile)
             bad.append(round(result.pred_score, 3))
             above.append(round(above_spot(result, spot), 5))
         row |= {"bad": bad, "share_above_spot": above}
