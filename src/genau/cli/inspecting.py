@@ -140,7 +140,9 @@ def _line(result: "Inspection") -> str:
         return f"unreadable   -     {'' if result.image in result.error else f'{result.image}: '}{result.error}"
     found = "; ".join(_found(defect) for defect in result.defects[:3])
     more = f"; and {len(result.defects) - 3} more" if len(result.defects) > 3 else ""
-    return f"{result.verdict:<10} {result.pred_score:.3f}  {result.image}{'  ' if found else ''}{found}{more}"
+    line = f"{result.verdict:<10} {result.pred_score:.3f}  {result.image}{'  ' if found else ''}{found}{more}"
+    # A part that would otherwise pass unseen; of a defective one the report says it.
+    return f"{line}  Look: {result.contradiction}" if result.contradiction and result.verdict == "normal" else line
 
 
 def _found(defect: "Defect") -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -118,20 +118,21 @@ def parse_severity(text: str | None) -> "SeverityRules | None":
     Raises:
         UsageError: a part is no rule.
     """
+    from dataclasses import replace
+
     from genau.errors import UsageError
     from genau.regions import SEVERITIES, SeverityRules
 
     if text is None:
         return None
-    shares: dict[Literal["moderate", "severe"], float] = {}
-    types: dict[str, str] = {}
+    rules = SeverityRules()
     for part in text.split(","):
         key, _, value = (piece.strip() for piece in part.partition("="))
         try:
-            if key == "moderate" or key == "severe":  # noqa: PLR1714 - type checkers follow this form
-                shares[key] = float(value)
+            if key in {"moderate", "severe"}:
+                rules = replace(rules, **{key: float(value)})
             elif key and value in SEVERITIES:
-                types[key] = value
+                rules = replace(rules, types={**rules.types, key: value})
             else:
                 raise ValueError
         except ValueError:
@@ -139,7 +140,6 @@ def parse_severity(text: str | None) -> "SeverityRules | None":
                 f"{part.strip()!r} is no rule of severity. Write moderate=SHARE, severe=SHARE (of the area) or "
                 f"TYPE={'|'.join(SEVERITIES)}."
             ) from None
-    rules = SeverityRules(**shares, types=types)
     if not 0 < rules.moderate < rules.severe < 1:
         raise UsageError(
             f"moderate={rules.moderate:g} and severe={rules.severe:g} must rise and lie between 0 and 1. Change them."
