@@ -129,8 +129,10 @@ def parse_severity(text: str | None) -> "SeverityRules | None":
     for part in text.split(","):
         key, _, value = (piece.strip() for piece in part.partition("="))
         try:
-            if key in {"moderate", "severe"}:
-                rules = replace(rules, **{key: float(value)})
+            if key == "moderate":
+                rules = replace(rules, moderate=float(value))
+            elif key == "severe":
+                rules = replace(rules, severe=float(value))
             elif key and value in SEVERITIES:
                 rules = replace(rules, types={**rules.types, key: value})
             else:
