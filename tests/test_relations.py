@@ -134,3 +134,14 @@ def test_table_and_page_say_what_is_missing(tmp_path: Path) -> None:
     assert "; missing: center (3.92%, good parts have something here)" in _line(result)
     page = write_run([result], tmp_path).read_text(encoding="utf-8")
     assert page.count("missing (good parts have something here)") == 1
+
+
+def test_of_loose_parts_nothing_is_called_missing_or_extra() -> None:
+    loose = places(0.9, 0.5, 0.2, elsewhere=0.42)  # most places look unlike those of good parts, none of them clearly
+    assert not loose.same_pose
+    assert relate(find_regions(MASK), loose) == [None]
+    assert missing_regions(loose, NOTHING, EVERYWHERE) == []
+    in_place = places(0.9, 0.5, 0.2, elsewhere=0.38)
+    assert in_place.same_pose
+    assert relate(find_regions(MASK), in_place) == ["missing"]
+    assert len(missing_regions(in_place, NOTHING, EVERYWHERE)) == 1

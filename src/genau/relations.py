@@ -14,6 +14,7 @@ from genau.results import CHANGED, EXTRA, MISSING
 CLEARLY_MISSING = 0.6  # cosine distance from which a place is missing though the general map does not mark it
 CLEAR_CHANGE = 0.2  # cosine distance below which a place shows what good parts show
 CLEARLY_PLAINER = 0.05
+UNLIKE, MOST_UNLIKE = 0.4, 0.3  # cosine distance; share of places that may lie so far from good parts in the same pose
 USUAL_SHARE = 0.95  # of the rest of the picture lies below a change that stands out
 
 
@@ -26,13 +27,28 @@ class Places:
     plainer: NDArray[np.float32]  # (h, w) how much less uneven the picture is than good parts
     letterbox: Letterbox
 
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(h, w): which places lie on the picture."""
+        return self.letterbox.valid_cells((self.missing.shape[0], self.missing.shape[1]))
+
+    @property
+    def change(self) -> NDArray[np.float32]:
+        """(h, w): the larger of the two distances."""
+        return np.maximum(self.missing, self.extra)
+
+    @property
+    def same_pose(self) -> bool:
+        """Whether the picture shows its parts where good parts lie; loose parts do not, and no place tells anything."""
+        return float((self.change[self.valid] >= UNLIKE).mean()) <= MOST_UNLIKE
+
     def cover(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return (h, w): the share of each cell that a mask (H, W) covers, zero on padding."""
         height, width = self.missing.shape
         side = self.letterbox.size
         canvas = self.letterbox.apply_mask(mask).reshape(height, side // height, width, side // width)
         share: NDArray[np.float32] = canvas.mean((1, 3), dtype=np.float32)
-        return share * self.letterbox.valid_cells((height, width))
+        return share * self.valid
 
 
 def relate(regions: Sequence[Region], places: Places | None) -> list[str | None]:
@@ -41,12 +57,12 @@ def relate(regions: Sequence[Region], places: Places | None) -> list[str | None]
     A place is missing where good parts are more uneven than the picture (a part has edges, the empty place has not),
     extra where the picture is, changed where neither clearly is.
     """
-    if places is None or not regions:
+    if places is None or not regions or not places.same_pose:
         return [None] * len(regions)
     size_hw = places.letterbox.original_hw
     covers = [places.cover(keep_regions([region], size_hw)) for region in regions]
-    change = np.maximum(places.missing, places.extra)
-    rest = places.letterbox.valid_cells((change.shape[0], change.shape[1])) & (np.sum(covers, 0) == 0)
+    change = places.change
+    rest = places.valid & (np.sum(covers, 0) == 0)
     usual = float(np.quantile(change[rest], USUAL_SHARE)) if rest.any() else 0.0
     return [_relation(cover, change, places.plainer, max(usual, CLEAR_CHANGE)) for cover in covers]
 
@@ -64,7 +80,7 @@ def _relation(
 
 def missing_regions(places: Places | None, marked: NDArray[np.bool_], inspected: NDArray[np.bool_]) -> list[Region]:
     """Return the regions (H, W) that clearly miss something and that the general mask `marked` does not touch."""
-    if places is None:
+    if places is None or not places.same_pose:
         return []
     cells = (places.missing >= CLEARLY_MISSING) & (places.plainer >= CLEARLY_PLAINER)
     if not cells.any():
