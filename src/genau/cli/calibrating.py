@@ -195,7 +195,7 @@ def _data(good: scoring.Source, bad: scoring.Source, choice: Choice, product: st
         for source, kind in ((good, "good"), (bad, "bad"))
         if source.named
     ]
-    parts.append(choice.name if choice.recipe else f"model {choice.name}")
+    parts.append(f"recipe {choice.recipe}" if choice.recipe else f"model {choice.name}")
     if product:
         parts.append(f"product {product!r}")
     if references:

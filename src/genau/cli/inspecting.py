@@ -83,7 +83,8 @@ def inspect(
         overlap=asked.overlap,
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
-    writer = _open_run(output, choice, asked.shown(), overwrite, wanted) if output else None
+    shown = asked.shown() | {"threshold set by": inspector.thresholds.method}
+    writer = _open_run(output, choice, shown, overwrite, wanted) if output else None
     with closing(writer):
         counts = _write(results, [relative for _, relative in pictures], writer, jsonl)
     say(", ".join(f"{number} {name}" for name, number in counts.items() if number))

@@ -94,8 +94,12 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """The model's name, or the recipe's."""
-        return self.model or (DEFAULT_MODEL if self.recipe is None else f"recipe {self.recipe}")
+        """The model's name; the recipe says which, if there is one."""
+        from genau.recipes import Recipe
+
+        if self.recipe is not None:
+            return Recipe.load(self.recipe, with_memory=False).model
+        return self.model or DEFAULT_MODEL
 
     def setup(self) -> "Setup":
         """Return what the recipe says, without its memory; nothing without a recipe. Errors as `Recipe.load`."""

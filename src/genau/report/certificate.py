@@ -204,6 +204,7 @@ def _facts(result: Inspection, issue: Issue, issued: datetime) -> dict[str, str]
         **{name.capitalize(): value for name, value in settings.items()},
         "Inspected": _local(issue.inspected) if issue.inspected else _NOT_STATED,
         "Issued": f"{issued:%d %B %Y, %H:%M:%S %Z}",
+        "Calibrated score": f"{number(result.calibrated_score)} (defect from 0.5 on)",
         "Raw scores": f"map {number(result.map_score)}, text {number(result.text_score)}",
         "Defect area": f"{sum(defect.area_px for defect in result.defects):,} px, {share:.2f} % of the picture",
         **({"Types asked for": asked} if asked else {}),
