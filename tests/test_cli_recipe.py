@@ -174,15 +174,14 @@ def test_rules_of_severity_are_read() -> None:
             parse_severity(wrong)
 
 
-def test_a_contradiction_of_a_good_part_is_told_on_the_terminal(
-    inspector: Inspector, picture: Draw, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_place_of_a_part_judged_normal_is_told_on_the_terminal(inspector: Inspector, picture: Draw) -> None:
     from dataclasses import replace
 
     from genau.cli.inspecting import _line
 
-    result = replace(
-        inspector.inspect(picture(1), threshold=1.0, analysis=False), contradiction="Something is missing."
-    )
-    assert _line(result).endswith("Look: Something is missing.")
+    words = "The score says normal, the language model's own word is defect."
+    missing = "The score says normal, but good parts have something that is missing here: left."
+    result = replace(inspector.inspect(picture(1), threshold=1.0, analysis=False), contradiction=f"{words} {missing}")
+    assert _line(result).endswith(f"<array>  Look: {missing}")
+    assert "Look" not in _line(replace(result, contradiction=words))  # the report says it
     assert "Look" not in _line(replace(result, contradiction=None))

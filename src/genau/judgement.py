@@ -11,7 +11,7 @@ from genau.calibration import Thresholds
 from genau.images import Picture
 from genau.regions import Region, find_regions, keep_regions, locations, to_defects
 from genau.relations import Places, missing_regions, relate
-from genau.results import Inspection, Verdict
+from genau.results import MISSED, Inspection, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,5 @@ def contradiction(
     if verdict is Verdict.DEFECT and regions == []:
         notes.append("The score says defect, but no region of the map is above the mask threshold.")
     if unmarked:
-        notes.append(
-            f"The score says normal, but good parts have something that is missing here: {locations(unmarked)}."
-        )
+        notes.append(f"{MISSED} {locations(unmarked)}.")
     return " ".join(notes) or None

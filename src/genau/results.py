@@ -17,6 +17,7 @@ SCHEMA_VERSION = "1.1"
 READABLE_VERSIONS = ("1.0", SCHEMA_VERSION)  # 1.0 lacks calibrated_score
 UNKNOWN_TYPE = "unknown"
 MISSING, EXTRA, CHANGED = "missing", "extra", "changed"  # what a defect is to good parts at its place
+MISSED = "The score says normal, but good parts have something that is missing here:"  # begins a contradiction
 RELATION_WORDS = {
     MISSING: "good parts have something here",
     EXTRA: "good parts have nothing like this here",

@@ -137,13 +137,15 @@ def _open_run(
 
 def _line(result: "Inspection") -> str:
     """Return one line of the table on a terminal."""
+    from genau.results import MISSED
+
     if result.error is not None:
         return f"unreadable   -     {'' if result.image in result.error else f'{result.image}: '}{result.error}"
     found = "; ".join(_found(defect) for defect in result.defects[:3])
     more = f"; and {len(result.defects) - 3} more" if len(result.defects) > 3 else ""
     line = f"{result.verdict:<10} {result.pred_score:.3f}  {result.image}{'  ' if found else ''}{found}{more}"
-    # A part that would otherwise pass unseen; of a defective one the report says it.
-    return f"{line}  Look: {result.contradiction}" if result.contradiction and result.verdict == "normal" else line
+    missed = (result.contradiction or "").partition(MISSED)  # the other contradictions are in the report
+    return f"{line}  Look: {missed[1]}{missed[2]}" if missed[1] else line
 
 
 def _found(defect: "Defect") -> str:
