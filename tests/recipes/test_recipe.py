@@ -379,3 +379,30 @@ def test_verdicts_follow_the_recipes_threshold(tiny: Inspector, place: Path, pic
     for name, threshold, verdict in (("lenient", 1.0, Verdict.NORMAL), ("harsh", 0.0, Verdict.DEFECT)):
         replace(make(tiny, name), thresholds=Thresholds(threshold)).save(place / name)
         assert Inspector.from_recipe(name).inspect(picture(1)).verdict is verdict
+
+
+def test_a_process_killed_between_two_moves_leaves_the_old_recipe_to_be_found(tiny: Inspector, place: Path) -> None:
+    replace(make(tiny, "connector"), product="old").save(place / "connector")
+    (place / "connector").rename(place / ".connector.old")
+    with pytest.raises(UsageError, match=r"killed. What it was before lies in '.*\.connector\.old': rename that"):
+        Recipe.load("connector")
+    with pytest.raises(RuntimeError), replacing(place / "connector"):
+        raise RuntimeError
+    assert Recipe.load("connector").product == "old"
+
+
+@pytest.mark.parametrize("name", ["roi.png", "thresholds.json"])
+def test_a_missing_part_of_a_recipe_is_an_error_and_never_another_decision(
+    tiny: Inspector, place: Path, name: str
+) -> None:
+    folder = make(tiny, "connector", roi=np.eye(90, 140, dtype=np.bool_)).save(place / "connector")
+    (folder / name).unlink()
+    with pytest.raises(RecipeError, match=f"{name} is missing. Put it back"):
+        Recipe.load("connector")
+
+
+def test_a_recipe_whose_thresholds_are_the_models_asks_to_be_calibrated(tiny: Inspector) -> None:
+    recipe = replace(make(tiny, "plain"), thresholds=Thresholds(0.6, method="set on other parts"))
+    assert any("genau calibrate --recipe plain" in note for note in recipe.notes)
+    calibrated = replace(recipe, thresholds=Thresholds(0.6, expected={"good": 30.0}))
+    assert calibrated.notes == []

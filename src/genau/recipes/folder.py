@@ -67,6 +67,12 @@ def find(name: str | Path) -> Path:
     for place in places:
         if (place / RECIPE).is_file():
             return place
+    for place in places:
+        if (kept := place.parent / f".{place.name}.old").is_dir():
+            raise UsageError(
+                f"The recipe {place.name!r} was being written when its process was killed. What it was before lies in "
+                f"{str(kept)!r}: rename that to {place.name!r}."
+            )
     empty = next((place for place in places if place.is_dir()), None)
     if empty is not None:
         raise UsageError(f"The folder {str(empty)!r} holds no {RECIPE}. Make one with `genau recipe create`.")
@@ -112,9 +118,10 @@ def replacing(folder: Path) -> Iterator[Path]:
             f"{str(scratch)!r} and try again."
         ) from error
     try:
+        if old.exists() and not folder.exists():  # a process was killed between the two moves below
+            old.rename(folder)
         yield scratch
-        if old.exists():  # of a process that was killed between the two moves below
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         scratch.rename(folder)

@@ -81,7 +81,7 @@ class Recipe:
                 f"{one.file} is unlike the other references ({one.oddness:.3f}, usual {self._usual:.3f}): does it show "
                 "a defect or another product? Take it out and rebuild the recipe, if so."
             )
-        if self.references and self.thresholds.method == Thresholds().method:
+        if not self.thresholds.expected:  # those of the model, made on other parts
             notes.append(
                 f"The threshold is not calibrated. Use `genau calibrate --recipe {self.name} --good GOOD_PARTS`."
             )
@@ -102,6 +102,7 @@ class Recipe:
             check_free(folder)
         with replacing(folder) as scratch:
             values = {key: getattr(self, key) for key in Settings.model_fields if key != "memory_version"}
+            values["roi"] = self.roi is not None
             values |= {"references": [asdict(one) for one in self.references], "severity": asdict(self.severity)}
             write_settings(Settings.model_validate(values), scratch)
             self.thresholds.save(scratch / THRESHOLDS_FILE)
@@ -130,14 +131,16 @@ class Recipe:
             if not (folder / MEMORY).is_file():
                 raise RecipeError(f"{folder / MEMORY} is missing. {_rebuild(folder)}")
             memory = load_memories(folder / MEMORY, device)
-        thresholds = folder / THRESHOLDS_FILE
-        values = {key: getattr(settings, key) for key in Settings.model_fields if key != "memory_version"}
+        for file in (THRESHOLDS_FILE, *([ROI] if settings.roi else [])):  # without it other decisions would be made
+            if not (folder / file).is_file():
+                raise RecipeError(f"{folder / file} is missing. Put it back, or make the recipe again.")
+        values = {key: getattr(settings, key) for key in Settings.model_fields if key not in {"memory_version", "roi"}}
         values["references"] = tuple(Reference(**one.model_dump()) for one in settings.references)
         values["severity"] = SeverityRules(**settings.severity.model_dump())
         return cls(
             **values,
-            thresholds=Thresholds.load(thresholds) if thresholds.is_file() else Thresholds(),
-            roi=read_mask(folder / ROI) != 0 if (folder / ROI).is_file() else None,
+            thresholds=Thresholds.load(folder / THRESHOLDS_FILE),
+            roi=read_mask(folder / ROI) != 0 if settings.roi else None,
             memory=memory,
         )
 

@@ -49,6 +49,7 @@ class Settings(_Strict):
     types: dict[str, str | None] = {}
     tile: int | Literal["auto"] | None = None
     overlap: float = Field(0.25, ge=0, lt=1)
+    roi: bool = False  # whether there is a roi.png
     severity: SeveritySettings
     sensitivity: float = Field(50, ge=0, le=100)
     references: list[ReferenceSettings] = []
