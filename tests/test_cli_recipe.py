@@ -106,6 +106,14 @@ def test_a_calibrated_recipe_inspects_as_its_parts_would(
     assert {row["threshold"] for row in alert.rows} == {0.0}
 
 
+def test_what_a_recipes_tiles_cost_is_told_before_the_run(genau: Genau, folder: Path, parts: Path) -> None:
+    made = genau("recipe", "create", "fine", "--model", folder, "--tile", "100", "--overlap", "0.1")
+    assert made.code == 0, made.err
+    run = genau("inspect", "--recipe", "fine", parts / "line", "--no-analysis", "--jsonl")
+    assert run.code == 0, run.err
+    assert "140x90: 3 views, the whole and 2 of 100 pixels" in run.err
+
+
 def test_a_question_is_asked_with_a_recipe(connector: Any, genau: Genau, parts: Path) -> None:
     run = genau("ask", parts / "line" / "11.png", "Is there a dent?", "--recipe", "connector", "--jsonl")
     assert run.code == 0, run.err
