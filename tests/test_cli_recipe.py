@@ -100,6 +100,12 @@ def test_a_calibrated_recipe_inspects_as_its_parts_would(
         "--types", "scratch=thin bright line, dent", "--no-analysis", "--jsonl",
     )  # fmt: skip
     assert [row["pred_score"] for row in by_hand.rows] == [row["pred_score"] for row in run.rows]
+    assert facts["settings"]["threshold set by"] == kept["method"]
+    genau(
+        "inspect", "--recipe", "connector", "--threshold", "0.4", parts / "line", "--no-analysis", "-o", parts / "set"
+    )
+    by_hand_facts = json.loads((parts / "set" / "run.json").read_text())
+    assert by_hand_facts["settings"]["threshold set by"] == "the command line"
     alert = genau(
         "inspect", "--recipe", "connector", "--sensitivity", "100", parts / "line", "--no-analysis", "--jsonl"
     )

@@ -83,7 +83,8 @@ def inspect(
         overlap=asked.overlap,
     )
     # Opened last: an argument that is refused leaves no half run in the folder.
-    shown = asked.shown() | {"threshold set by": inspector.thresholds.method}
+    method = inspector.thresholds.method if threshold is None else "the command line"
+    shown = asked.shown() | {"threshold set by": method}
     writer = _open_run(output, choice, shown, overwrite, wanted) if output else None
     with closing(writer):
         counts = _write(results, [relative for _, relative in pictures], writer, jsonl)

@@ -1,6 +1,7 @@
 """Which model or recipe a verb asks, and where its decisions fall; checked before a model is loaded."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from genau.errors import UsageError
 if TYPE_CHECKING:
     from genau.calibration import Thresholds
     from genau.inspector import Inspector
+    from genau.recipes import Recipe
     from genau.setup import Setup
     from genau.tiling import Tile
 
@@ -95,18 +97,20 @@ class Choice:
     @property
     def name(self) -> str:
         """The model's name; the recipe says which, if there is one."""
+        return self.model or (self._recipe.model if self._recipe else DEFAULT_MODEL)
+
+    @cached_property
+    def _recipe(self) -> "Recipe | None":
+        """The recipe without its memory; errors as `Recipe.load`."""
         from genau.recipes import Recipe
 
-        if self.recipe is not None:
-            return Recipe.load(self.recipe, with_memory=False).model
-        return self.model or DEFAULT_MODEL
+        return None if self.recipe is None else Recipe.load(self.recipe, with_memory=False)
 
     def setup(self) -> "Setup":
         """Return what the recipe says, without its memory; nothing without a recipe. Errors as `Recipe.load`."""
-        from genau.recipes import Recipe
         from genau.setup import Setup
 
-        return Setup() if self.recipe is None else Recipe.load(self.recipe, with_memory=False).setup
+        return self._recipe.setup if self._recipe else Setup()
 
     def open(self, device: str) -> "Inspector":
         """Load what was chosen; errors as `Inspector.from_pretrained` and `Inspector.from_recipe`."""
@@ -156,29 +160,21 @@ class Choice:
         """Return the recipe's or the model's own thresholds, read without loading the model."""
         from genau import checkpoints
         from genau.calibration import THRESHOLDS_FILE, Thresholds
-        from genau.recipes import Recipe
 
-        if self.recipe is not None:
-            return Recipe.load(self.recipe, with_memory=False).thresholds
+        if self._recipe:
+            return self._recipe.thresholds
         file = checkpoints.resolve(self.model or DEFAULT_MODEL) / THRESHOLDS_FILE
         return Thresholds.load(file) if file.is_file() else Thresholds()
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the model."""
         from genau import checkpoints
-        from genau.recipes import Recipe
 
-        if self.recipe is not None:
-            return Recipe.load(self.recipe, with_memory=False).fingerprint
-        return checkpoints.fingerprint(self.model or DEFAULT_MODEL)
+        return self._recipe.fingerprint if self._recipe else checkpoints.fingerprint(self.name)
 
     def reference_files(self) -> list[Path]:
         """Return the pictures that the recipe was made from, as far as they are still there."""
-        from genau.recipes import Recipe
-
-        if self.recipe is None:
-            return []
-        files = (Path(one.file) for one in Recipe.load(self.recipe, with_memory=False).references)
+        files = (Path(one.file) for one in (self._recipe.references if self._recipe else ()))
         return [file for file in files if file.is_file()]
 
     def shown(self) -> dict[str, str]:
