@@ -81,8 +81,11 @@ def test_a_calibrated_recipe_inspects_as_its_parts_would(
     for seed in range(20, 23):
         rng = np.random.default_rng(seed)
         Image.fromarray(rng.normal(150, 8, (90, 140, 3)).clip(0, 255).astype(np.uint8)).save(more / f"{seed}.png")
-    run = genau("calibrate", "--recipe", "connector", "--good", more, "--target-false-alarms", "0.5")
+    page = parts / "pages" / "c.html"
+    options = ["--target-false-alarms", "0.5", "--report", page]
+    run = genau("calibrate", "--recipe", "connector", "--good", more, *options)
     assert run.code == 0, run.err
+    assert page.is_file()
     assert "now in the recipe" in run.err
     kept = json.loads((place / "connector" / "thresholds.json").read_text())
     assert kept["expected"]["good"] == 3

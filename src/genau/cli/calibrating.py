@@ -82,6 +82,7 @@ def calibrate(
     if report is not None:
         from genau.report.calibration import write_page
 
+        report.parent.mkdir(parents=True, exist_ok=True)
         scores = [[row.score for row in source.rows] for source in (found, wrong)]
         write_page(report, scores[0], scores[1], thresholds, how)
         say(f"Report: {report}")
