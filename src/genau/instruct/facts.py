@@ -16,24 +16,10 @@ from genau.regions import Region, find_regions, locations, severity
 
 # Names of folders and labels that say only that something is wrong, or that several things are.
 VAGUE_TYPES = frozenset(
-    [
-        "anomalous",
-        "anomaly",
-        "bad",
-        "combined",
-        "damaged",
-        "defect",
-        "defective",
-        "ko",
-        "logical anomalies",
-        "mixed",
-        "ng",
-        "nok",
-        "other",
-        "others",
-        "structural anomalies",
-        "unknown",
-    ]
+    {
+        *("anomalous", "anomaly", "bad", "combined", "damaged", "defect", "defective", "ko", "mixed", "ng", "nok"),
+        *("logical anomalies", "structural anomalies", "other", "others", "unknown"),
+    }
 )
 _EVERY_PLACE = 9
 SMALLEST_PX = 3  # smaller regions are left by drawing tools; nobody could count them

@@ -39,7 +39,7 @@ def prepare(
     format: str | None = None,
     categories: Sequence[str] | None = None,
     split: str | None = None,
-    seed: int,
+    seed: int = 0,
 ) -> Source:
     """Read a data set and choose its pictures; raises `DataError` for one that cannot be used."""
     chosen = format or datasets.guess_format(root)
@@ -92,7 +92,9 @@ def _origins(chosen: Plan, known: Knowledge) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for category, names in chosen.types.items():
         sample = next((bad for bad, _ in chosen.pairs if bad.category == category), None)
-        for name in names if sample is not None else ():
+        if sample is None:
+            continue
+        for name in names:
             entry = entry_of(Facts(sample, (name,), (), None, {}), known)
             found.setdefault(entry.origin, []).append(f"{category}: {name}")
     return found
