@@ -167,7 +167,7 @@ def one_line(text: str) -> str:
 
 def _first_sentence(text: str) -> tuple[str, ...]:
     """Return the first sentence of MMAD's text, behind its `<title>` and "Description:"."""
-    plain = one_line(re.sub(r"<[^>]*>|\*\*|Description:", " ", text))
+    plain = one_line(re.sub(r"<[^>]*>|Description:", " ", text).replace("**", ""))
     sentence = re.split(r"(?<=[a-z)]{2})[.:;] ", plain)[0]
     return (one_line(sentence),) if sentence else ()
 
