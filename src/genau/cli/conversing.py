@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from genau.evaluation.dialogue.items import Chain
     from genau.evaluation.dialogue.marks import Mark
     from genau.evaluation.dialogue.record import Record
-    from genau.evaluation.dialogue.visa_dr_scores import Scores
 
 # The longest sides of the benchmarks' own scripts, in pixels, and how long an answer may be.
 MMAD_SIDE, MMAD_TOKENS = 512, 200
@@ -135,19 +134,14 @@ def visa_dr(
     )  # fmt: skip
     judging = _judge(chosen, judge, judge_endpoint, judge_key_env, reasoning)
     who.refuse_inside(output, data)
-    chains = [
-        one for part in benchmark.read(data, detection, reasoning, _names(classes)) for one in subset(part, limit, seed)
-    ]
+    files = benchmark.read(data, detection, reasoning, _names(classes))
+    chains = [chain for part in files for chain in subset(part, limit, seed)]
     run = _Run(chosen, output, chains, retry_unreadable, dry_run, price_in, price_out, judging)
     measures: dict[str, Sequence[float | None]] = {}
     marks = run.ask(chosen.load(device), measures, similarity)
     if marks is None:
         return
-    yes_no, told = (
-        [one for one in marks if one.item.task == name] for name in (benchmark.DETECTION, benchmark.REASONING)
-    )
-    held = visa_dr_scores.detection(yes_no) if yes_no else None
-    scores: Scores | None = visa_dr_scores.reasoning(told, measures) if told else None
+    held, scores = visa_dr_scores.score(marks, measures)
     about = run.about("visa-dr") | {"limit": limit, "seed": seed, "similarity": similarity}
     outputs.write_visa_dr(output, about | visa_dr_scores.counts(marks), marks, held, scores)
     typer.echo(outputs.visa_dr_table(held, scores))

@@ -22,7 +22,7 @@ def read_option(text: str, options: Mapping[str, str]) -> str | None:
     words = _spoken(text)
     if words is None:
         return None
-    announced = {one or other for one, other in _ANNOUNCED.findall(words)} & options.keys()
+    announced: set[str] = {one or other for one, other in _ANNOUNCED.findall(words)} & options.keys()
     if len(announced) == 1:
         return announced.pop()
     if announced:

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -119,6 +120,11 @@ def key_from(variable: str | None) -> str | None:
     """
     if variable is None:
         return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):  # perhaps the key itself: it is not repeated
+        raise UsageError(
+            "--api-key-env takes the name of an environment variable, and what it was given cannot be one. Put the key "
+            "into a variable, for example OPENAI_API_KEY, and give that name."
+        )
     key = os.environ.get(variable, "").strip()
     if not key:
         raise UsageError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from genau.conversation import Outcome
 from genau.evaluation.dialogue.estimates import Estimate, Pictures, mean_of
 from genau.evaluation.dialogue.marks import Mark
-from genau.evaluation.dialogue.visa_dr import NO, YES
+from genau.evaluation.dialogue.visa_dr import DETECTION, NO, REASONING, YES
 from genau.metrics import Figure, rouge_l
 
 MEAN = "mean"
@@ -26,6 +26,17 @@ class Held:
 
     ours: Scores
     against: Mapping[str, Scores]  # what always says Yes or No; the same answers read as published
+
+
+def score(
+    marks: Sequence[Mark], more: Mapping[str, Sequence[float | None]] | None = None
+) -> tuple[Held | None, Scores | None]:
+    """Return the figures of `detection` and of `reasoning`, None for one that nothing was asked of.
+
+    `more`: as in `reasoning`, for its questions alone.
+    """
+    yes_no, told = ([one for one in marks if one.item.task == task] for task in (DETECTION, REASONING))
+    return detection(yes_no) if yes_no else None, reasoning(told, more) if told else None
 
 
 def detection(marks: Sequence[Mark]) -> Held:
