@@ -62,7 +62,10 @@ def unanswered(answerer: Answerer, chains: Sequence[Chain], record: Record) -> l
     for chain in chains:
         turns: list[Turn] = []
         for place, item in enumerate(chain):
-            said = record.get(key_of(item.prompt.after(turns), answerer.name, settings))
+            try:
+                said = record.get(key_of(item.prompt.after(turns), answerer.name, settings))
+            except ImageError:  # it becomes a row, and is not asked
+                break
             if said is None:
                 found.append(chain[place:])
                 break

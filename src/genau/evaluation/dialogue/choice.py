@@ -9,6 +9,7 @@ _ANNOUNCED = re.compile(  # "Answer: B", "the answer is B"; but not "the answer 
     r"(?i:\banswer(?:\s+is)?\s*[:=])[\s*(\[\"'`]*([A-E])\b|(?i:\banswer\s+is)\s+[*(\[\"'`]*([A-E])\b(?!\s+[a-z])"
 )
 _LETTER = re.compile(r"\b([A-E])\b")  # the benchmark's own expression (GPT4/gpt4v.py, parse_answer)
+_ARTICLE = re.compile(r"\bA (?!(?:or|and|because|since|as|is|but)\b)(?=[a-z])")  # "A scratch", not "A or B"
 _YES_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _FIRST = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
@@ -27,7 +28,7 @@ def read_option(text: str, options: Mapping[str, str]) -> str | None:
         return announced.pop()
     if announced:
         return None
-    alone = set(_LETTER.findall(re.sub(r"\bA (?=[a-z])", "", words)))
+    alone = set(_LETTER.findall(_ARTICLE.sub("", words)))
     if len(alone) == 1:
         letter = alone.pop()
         return letter if letter in options else None
