@@ -51,7 +51,7 @@ def test_what_changes_an_answer_asks_again(
         chains = read(mmad_folder, Setting(shots=1))
     else:
         path = next(chains[0][0].prompt.pictures).path
-        path.write_bytes((mmad_folder / "DS-MVTec/bottle/image/broken/1.png").read_bytes())
+        path.write_bytes((mmad_folder / "MVTec-AD/bottle/train/good/0.png").read_bytes())
         expected = 2  # the questions about that picture
     run(other, chains, tmp_path / "out")
     assert len(other.asked) == expected
@@ -162,19 +162,18 @@ def test_a_picture_that_cannot_be_read_is_a_row_and_not_the_end(
     said = run(scripted(lambda prompt: "A"), chains, tmp_path / "out")
     assert [one.outcome for one in said].count(Outcome.UNREADABLE) == 2
     assert "the picture cannot be read" in said[0].reason
-    with opened(tmp_path / "out") as record, pytest.raises(GenAUError, match="cannot be read"):
-        unanswered(scripted(lambda prompt: "A"), chains, record)
+    with opened(tmp_path / "out") as record:
+        assert unanswered(scripted(lambda prompt: "A"), chains, record) == []
 
 
 def test_one_folder_takes_one_run_at_a_time_and_no_other_kind(tmp_path: Path) -> None:
     with opened(tmp_path / "out"), pytest.raises(UsageError, match="Another evaluation is writing into"):
-        with opened(tmp_path / "out"):
-            pass
+        opened(tmp_path / "out").__enter__()
     with opened(tmp_path / "out"):
         pass
     (tmp_path / "out" / "plan.json").write_text("{}")
     with (
-        pytest.raises(UsageError, match="holds a run of `genau eval` on pictures. Choose another"),
+        pytest.raises(UsageError, match="holds a run of `genau eval` on pictures"),
         opened(tmp_path / "out"),
     ):
         pass
