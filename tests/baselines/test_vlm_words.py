@@ -1,6 +1,7 @@
 """Words of tiny random vision-language models of the real classes: what they are shown, and how they are read."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,7 @@ def llava(words: PreTrainedTokenizerFast) -> VlmWords:
 def onevision(words: PreTrainedTokenizerFast) -> VlmWords:
     """A family whose processor needs torchvision: through `PlainProcessor`."""
     torch.manual_seed(0)
-    vision = SiglipVisionConfig(**VISION, initializer_range=0.5, vision_use_head=False)
+    vision = SiglipVisionConfig(**VISION, vision_use_head=False)
     config = LlavaOnevisionConfig(
         vision_config=vision,
         text_config=Qwen2Config(**WORDS, vocab_size=len(words), initializer_range=0.2),
@@ -150,6 +151,27 @@ def test_every_picture_is_looked_at_in_its_place(
         logits = [model.model(**inputs).logits[0, -1] for inputs in (seen, swapped)]
     assert int((seen["input_ids"] == token).sum()) == int((swapped["input_ids"] == token).sum())
     assert not torch.allclose(*logits)
+
+
+def test_pictures_of_unlike_shapes_get_as_many_placeholders_as_they_have_features(
+    onevision: VlmWords, tmp_path: Path, picture: Draw
+) -> None:
+    pictures = []
+    for name, height, width in (("wide", 30, 90), ("nearly-square", 60, 64)):
+        Image.fromarray(picture(0, height, width)).save(tmp_path / f"{name}.png")
+        pictures.append(Shown(tmp_path / f"{name}.png"))
+    token = onevision.model.config.image_token_id
+
+    def counted(*parts: str | Shown) -> list[int]:
+        ids = onevision._inputs(prompt(*parts))["input_ids"][0]
+        text = onevision.processor.tokenizer.decode(ids)
+        assert text.count("<image>") == int((ids == token).sum())
+        return [piece.count("<image>") for piece in text.split("|")]
+
+    wide, square = (counted(one)[0] for one in pictures)
+    assert wide != square
+    assert counted(pictures[0], "|", pictures[1]) == [wide, square]
+    assert counted(pictures[1], "|", pictures[0]) == [square, wide]
 
 
 def test_several_turns_are_put_as_the_template_wants_them(llava: VlmWords, shown: list[Shown]) -> None:
@@ -230,3 +252,24 @@ def test_a_template_that_forgets_a_picture_is_named(onevision: VlmWords, shown: 
     )
     with pytest.raises(UsageError, match=r"put 1 placeholders '<image>' into the prompt; 2 pictures need 2\. Add"):
         replace(onevision, processor=forgetful).answer(prompt(shown[0], shown[2]))
+
+
+def test_a_folder_is_loaded_and_asked_from_the_command_line(
+    llava: VlmWords, tmp_path: Path, picture: Draw, genau: Callable[..., Any]
+) -> None:
+    llava.model.save_pretrained(tmp_path / "model")
+    llava.processor.save_pretrained(tmp_path / "model")
+    entries = []
+    for seed, bad in enumerate((False, True)):
+        name = f"VisA/candle/{seed}.png"
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(seed, 30, 50, spot=bad)).save(tmp_path / "data" / name)
+        entries.append({"image": name, "metadata": {"anomaly": bad}})
+    (tmp_path / "data.json").write_text(json.dumps(entries))
+    files = ["--data", tmp_path / "data", "--detection", tmp_path / "data.json", "-o", tmp_path / "out"]
+    run = genau("eval", "visa-dr", *files, "--base", tmp_path / "model", "--max-tokens", 4, "--longest-side", 40)
+    assert run.code == 0, run.err
+    settings = json.loads((tmp_path / "out" / "metrics.json").read_text())["settings"]
+    assert (settings["max tokens"], settings["longest side"], settings["dtype"]) == ("4", "40 px", "float32")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "questions.jsonl").read_text().splitlines()]
+    assert {row["outcome"] for row in rows} == {"unreadable"}  # a random model says nothing that can be read

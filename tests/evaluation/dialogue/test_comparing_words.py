@@ -40,7 +40,7 @@ def test_the_cosine_is_that_of_the_mean_of_the_words(sentences: Path) -> None:
         ids = model._tokenizer(text, return_tensors="pt")
         with torch.inference_mode():
             means.append(inner(**ids).last_hidden_state[0].mean(0))
-    expected = torch.nn.functional.cosine_similarity(*means, dim=0)
+    expected = torch.nn.functional.cosine_similarity(means[0], means[1], dim=0)
     assert apart == pytest.approx(float(expected.clamp(min=0)), abs=1e-5)  # padding beside the long one changes nothing
     assert model.cosines([], []) == []
 

@@ -51,7 +51,12 @@ def test_a_picture_is_seen_once_for_all_its_questions_and_with_its_good_parts(
 ) -> None:
     seen: list[Any] = []
     see = Inspector.see
-    monkeypatch.setattr(Inspector, "see", lambda self, *given: seen.append(given) or see(self, *given))
+
+    def watched(self: Inspector, *given: Any) -> Any:
+        seen.append(given)
+        return see(self, *given)
+
+    monkeypatch.setattr(Inspector, "see", watched)
     items = [item for (item,) in read(mmad_folder, Setting(datasets=("DS-MVTec",), shots=2))]
     for item in items[:8]:
         answerer.answer(item.prompt)
