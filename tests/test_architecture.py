@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "findings": "judgement questions regions results",
     "answering": "arguments calibration errors findings judgement model.configuration prompts questions regions",
     "detection": "calibration images judgement results",
-    "conversation": "reading",
+    "dialogue": "reading",
     # Data and measures
     "datasets": "datasets errors paths reading",
     "datasets.synthetic": "appearance datasets.synthetic errors",

@@ -30,7 +30,7 @@ from transformers import (
 from genau.baselines import ask_vlm
 from genau.baselines.ask_vlm import AskVlm, PlainProcessor
 from genau.baselines.vlm_words import VlmWords, option_tokens
-from genau.conversation import Outcome, Prompt, Shown, Turn
+from genau.dialogue import Outcome, Prompt, Shown, Turn
 from genau.errors import UsageError
 
 Draw = Callable[..., NDArray[np.uint8]]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genau.arguments import check_device
 from genau.baselines import ask_vlm
-from genau.conversation import Outcome, Part, Prompt, Said, open_picture
+from genau.dialogue import Outcome, Part, Prompt, Said, open_picture
 from genau.errors import UsageError
 
 Reading = Literal["letter", "logits"]

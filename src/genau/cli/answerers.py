@@ -9,7 +9,7 @@ import typer
 from genau.errors import UsageError
 
 if TYPE_CHECKING:
-    from genau.conversation import Answerer
+    from genau.dialogue import Answerer
 
 DEFAULT_MODEL = "nano"
 

@@ -13,7 +13,7 @@ from genau.cli.terminal import EXIT_SOME_FAILED, Device, progress, say
 from genau.errors import UsageError
 
 if TYPE_CHECKING:
-    from genau.conversation import Answerer
+    from genau.dialogue import Answerer
     from genau.evaluation.dialogue.items import Chain
     from genau.evaluation.dialogue.marks import Mark
     from genau.evaluation.dialogue.record import Record
@@ -229,7 +229,7 @@ class _Run:
 
     def end(self, marks: "Sequence[Mark]") -> None:
         """Say where the answers lie, and leave with 3 where some did not come."""
-        from genau.conversation import Outcome
+        from genau.dialogue import Outcome
 
         say(f"Every question and answer: {self.output / 'questions.jsonl'}")
         if failed := sum(one.outcome is Outcome.FAILED for one in marks):

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.conversation import Prompt, Said
+from genau.dialogue import Prompt, Said
 
 Draw = Callable[..., NDArray[np.uint8]]
 Reply = tuple[int, Any, dict[str, str]]  # status, JSON or bytes, headers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genau.conversation import Outcome, Prompt, Said
+from genau.dialogue import Outcome, Prompt, Said
 from genau.errors import GenAUError, UsageError
 from genau.evaluation.dialogue.asking import MOST_FAILED_IN_A_ROW, ask_all, unanswered
 from genau.evaluation.dialogue.cost import estimate

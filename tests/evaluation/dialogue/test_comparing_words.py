@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from genau.conversation import Outcome, Prompt, Said
+from genau.dialogue import Outcome, Prompt, Said
 from genau.errors import UsageError, WeightsError
 from genau.evaluation.dialogue.asking import ask_all
 from genau.evaluation.dialogue.judge import judge, read_points

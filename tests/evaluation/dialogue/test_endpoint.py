@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.conversation import Outcome, Prompt, Shown, Turn
+from genau.dialogue import Outcome, Prompt, Shown, Turn
 from genau.errors import ImageError, UsageError
 from genau.evaluation.dialogue.endpoint import EndpointModel, key_from
 from genau.evaluation.dialogue.transport import LONGEST_WAIT_S, Transport, retry_after_s

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from genau.answering import NO_SCORE, Answer
-from genau.conversation import Outcome, Prompt, Shown, Turn
+from genau.dialogue import Outcome, Prompt, Shown, Turn
 from genau.evaluation.dialogue import own
 from genau.evaluation.dialogue.mmad import Setting, read
 from genau.evaluation.dialogue.own import InspectorAnswers

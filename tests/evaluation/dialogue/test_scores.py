@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genau.conversation import Outcome, Prompt, Said, Turn
+from genau.dialogue import Outcome, Prompt, Said, Turn
 from genau.evaluation.dialogue import mmad_scores, visa_dr_scores
 from genau.evaluation.dialogue.asking import Asked
 from genau.evaluation.dialogue.estimates import Estimate, Pictures, mean_of

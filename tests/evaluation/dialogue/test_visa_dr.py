@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from genau.conversation import Shown
+from genau.dialogue import Shown
 from genau.errors import DataError, UsageError
 from genau.evaluation.dialogue.visa_dr import read, read_detection, read_reasoning
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from genau.conversation import Answerer, Outcome, Said, Turn
+from genau.dialogue import Answerer, Outcome, Said, Turn
 from genau.errors import GenAUError, ImageError
 from genau.evaluation.dialogue.items import Chain, Item
 from genau.evaluation.dialogue.record import Record, key_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from genau.conversation import Outcome, Part, Prompt, Said, Shown, open_picture
+from genau.dialogue import Outcome, Part, Prompt, Said, Shown, open_picture
 from genau.errors import UsageError
 from genau.evaluation.dialogue.transport import NoAnswerError, RefusedError, Transport
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genau.conversation import Prompt
+from genau.dialogue import Prompt
 from genau.errors import DataError, UsageError, suggest
 
 FEW = 3  # examples named in an error

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from genau.conversation import Answerer, Prompt, Turn
+from genau.dialogue import Answerer, Prompt, Turn
 from genau.evaluation.dialogue.asking import ask_all
 from genau.evaluation.dialogue.marks import Mark
 from genau.evaluation.dialogue.record import Record

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genau.conversation import Outcome
+from genau.dialogue import Outcome
 from genau.evaluation.dialogue.asking import Asked
 from genau.evaluation.dialogue.choice import read_as_published, read_option, read_yes_no, yes_as_published
 from genau.evaluation.dialogue.items import Item

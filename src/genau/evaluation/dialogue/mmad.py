@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from genau.conversation import Prompt, Shown, Turn
+from genau.dialogue import Prompt, Shown, Turn
 from genau.errors import DataError
 from genau.evaluation.dialogue.items import Chain, Item, check_names, check_pictures, read_json
 

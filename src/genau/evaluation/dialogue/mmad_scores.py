@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genau.conversation import Outcome
+from genau.dialogue import Outcome
 from genau.evaluation.dialogue.estimates import RESAMPLES, Estimate, Pictures, mean_of
 from genau.evaluation.dialogue.marks import Mark
 from genau.evaluation.dialogue.mmad import DETECTION, LETTERS, TASKS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genau.answering import NO_SCORE, REFUSALS, Answer
 from genau.arguments import check_types
-from genau.conversation import Outcome, Prompt, Said
+from genau.dialogue import Outcome, Prompt, Said
 from genau.errors import UsageError
 from genau.evaluation.dialogue import mmad, visa_dr
 from genau.evaluation.own import digest

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from genau.conversation import Outcome, Prompt, Said
+from genau.dialogue import Outcome, Prompt, Said
 from genau.errors import ImageError, UsageError
 from genau.evaluation.journal import PLAN, Appender, take_lock, writing
 

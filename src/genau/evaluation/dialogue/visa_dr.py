@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from genau.conversation import Prompt, Shown, Turn
+from genau.dialogue import Prompt, Shown, Turn
 from genau.errors import DataError, UsageError
 from genau.evaluation.dialogue.items import Chain, Item, check_names, check_pictures, read_json
 

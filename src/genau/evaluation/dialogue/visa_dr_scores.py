@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genau.conversation import Outcome
+from genau.dialogue import Outcome
 from genau.evaluation.dialogue.estimates import Estimate, Pictures, mean_of
 from genau.evaluation.dialogue.marks import Mark
 from genau.evaluation.dialogue.visa_dr import DETECTION, NO, REASONING, YES

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from genau.conversation import Outcome, Prompt, Said, Shown, Turn, open_picture
+from genau.dialogue import Outcome, Prompt, Said, Shown, Turn, open_picture
 from genau.errors import ImageError
 
 
