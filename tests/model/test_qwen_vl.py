@@ -284,12 +284,14 @@ def test_a_lit_patch_is_found_at_its_cell_of_every_level_and_in_the_token_of_tha
 def test_levels_are_four_depths_of_the_tower_and_zero_where_nothing_is_seen(
     backbone: QwenVLBackbone, processor: GenAUProcessor, pictures: list[NDArray[np.uint8]]
 ) -> None:
+    QwenVLBackbone(backbone.tower, backbone.decoder, backbone.output)  # a second owner changes nothing
     kept: list[Tensor] = []
     passes: list[int] = []
     backbone.tower.register_forward_hook(lambda *_: passes.append(1))
     for block in backbone.tower.blocks:
         block.register_forward_hook(lambda _, __, out: kept.append(out))
     sight = looked(backbone, processor, pictures)
+    assert len(sight.pyramid) == 4
     assert len(passes) == 1  # one pass for tokens and pyramid
     for depth, level in zip(DEPTHS, sight.pyramid, strict=True):
         seen = kept[depth - 1].norm(dim=1).sort().values  # whatever their order

@@ -23,7 +23,8 @@ from genau.layouts import QwenLayout, layout_settings
 from genau.model.backbones import Habits, Memory, Shown, Sight, first_position, reading
 
 LEVELS = 4
-KEPT: ContextVar[list[Tensor] | None] = ContextVar("levels of the pass at hand", default=None)  # of each thread its own
+# What blocks say in the pass at hand; each thread has its own.
+KEPT: ContextVar[dict[nn.Module, Tensor] | None] = ContextVar("kept", default=None)
 DEFAULT_SIDE = 32  # visual tokens on the canvas's side: 896 pixels of Qwen2.5-VL, 1024 of Qwen3-VL
 COLOURS = {  # mean and scale of 8-bit values by which each was trained
     "qwen2_5_vl": ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)),
@@ -89,7 +90,7 @@ def _keep(block: nn.Module, inputs: object, hidden: Tensor) -> None:
     """Keep what a block says for the pass at hand."""
     kept = KEPT.get()
     if kept is not None:
-        kept.append(hidden)
+        kept[block] = hidden
 
 
 def _in_own_dtype(merger: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -155,8 +156,8 @@ class QwenVLBackbone(nn.Module):
         shapes = [(int(r), int(c)) for r, c in grids.tolist()]
         patches = [self._patches(canvas, shape) for canvas, shape in zip(pixel_values, shapes, strict=True)]
         grid_thw = torch.cat([torch.ones_like(grids[:, :1]), grids * self.merge], 1)
-        levels: list[Tensor] = []
-        before = KEPT.set(levels)
+        kept: dict[nn.Module, Tensor] = {}
+        before = KEPT.set(kept)
         try:
             seen = self.tower(torch.cat(patches), grid_thw=grid_thw)
         finally:
@@ -167,6 +168,7 @@ class QwenVLBackbone(nn.Module):
         )
         own = torch.arange(side**2, device=grids.device).unflatten(0, (side, side))
         cells = pad_sequence([own[:r, :c].flatten() for r, c in shapes], batch_first=True, padding_value=-1)
+        levels = [kept[self.tower.blocks[depth - 1]] for depth in self.levels]
         pyramid = tuple(self._on_canvas(level, shapes, side) for level in levels)
         return Sight(tokens, grids.prod(1), cells, (side, side), pyramid, tuple(deep), grids)
 
