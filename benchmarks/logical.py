@@ -115,7 +115,7 @@ def main() -> None:
             scene = scene_of(group, number)
             good_parts = [scene.reference(k) for k in range(GOOD_PARTS)]
             batch = inspector.processor.pictures([scene.image, scene.good, *good_parts])
-            pyramid = inspector.model.backbone.look(batch["pixel_values"]).pyramid
+            pyramid = inspector.model.backbone.look(batch["pixel_values"], batch["content_hw"]).pyramid
             bad, good, *references = inspector.model.patches(pyramid, batch["content_hw"])
             mask = np.any(list(scene.masks.values()), 0)
             for count, choices in CHOICES.items():

@@ -14,8 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
-    "inspector judgement maps memories metrics model passport paths pixels places processor prompts questions reading "
-    "recipes regions relations results rle seeing setup tiling views weights words writer"
+    "inspector judgement layouts maps memories metrics model passport paths pixels places processor prompts questions "
+    "reading recipes regions relations results rle seeing setup tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "prompts": "",
     "results": "",  # and AT_CALL_TIME
     "questions": "",
+    "layouts": "errors",
     # Pixels and words
     "answers": "prompts results",
     "images": "errors",
@@ -44,8 +45,8 @@ MAY_IMPORT = {
     "arguments": "errors images paths prompts reading",
     "judgement": "calibration images maps regions relations results",
     # The model, and the processor that knows nothing of it
-    "model": "errors model",
-    "processor": "errors images prompts",
+    "model": "errors layouts model",
+    "processor": "errors images layouts prompts",
     "weights": "errors model.backbones",
     "checkpoints": "calibration errors model processor weights",
     "passport": "calibration checkpoints errors model weights",

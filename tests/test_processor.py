@@ -144,7 +144,9 @@ def test_without_answers_there_are_no_labels(processor: GenAUProcessor) -> None:
 
 def test_the_fixed_parts_hold_the_picture_once_and_no_query_token(processor: GenAUProcessor) -> None:
     ids = processor.token_ids()
-    assert processor.picture_ids().tolist() == [ids["image_token_id"]] * processor.visual_tokens
+    batch = processor.picture_ids([(90, 128), (128, 60)])
+    assert batch["picture_ids"].tolist() == [[ids["image_token_id"]] * processor.visual_tokens] * 2
+    assert batch["picture_mask"].all()
     instruction = processor.instruction_ids()
     assert instruction.shape[0] == 1
     assert not torch.isin(instruction, torch.tensor(processor.tokenizer.convert_tokens_to_ids([*QUERY_TOKENS]))).any()

@@ -30,7 +30,6 @@ PRETRAINED = Path(__file__).parent / "pretrained"  # our own weights, inside the
 OWN_FILE = "genau.safetensors"
 ADAPTER_FOLDER = "adapter"
 ADAPTER_FILE = "adapter_model.safetensors"  # peft's name
-BASE_PREFIXES = ("backbone.encoder.", "backbone.decoder.")
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _load_adapter(folder: Path, config: GenAUConfig, *, merge: bool) -> GenAUMod
     expected = {key: value.shape for key, value in model.state_dict().items()}
     _refuse_misfits(
         folder / OWN_FILE,
-        missing=[key for key in expected if key not in own and not key.startswith(BASE_PREFIXES)],
+        missing=[key for key in expected if key not in own and not is_base(model, key)],
         unexpected=[key for key in own if key not in expected],
         resized=[key for key in own if key in expected and own[key].shape != expected[key]],
     )
@@ -171,10 +170,15 @@ def register_with_transformers() -> None:
     AutoProcessor.register(GenAUConfig, GenAUProcessor, exist_ok=True)
 
 
-def own_state(model: GenAUModel, *, encoder: bool = False) -> dict[str, Tensor]:
-    """Return the tensors that are ours: all but the base's; the encoder too where it was fine-tuned."""
-    base = BASE_PREFIXES[1:] if encoder else BASE_PREFIXES
-    return {key: value for key, value in model.state_dict().items() if not key.startswith(base)}
+def is_base(model: GenAUModel, key: str) -> bool:
+    """Return whether a tensor of this name is the base's, which adapters name but do not hold."""
+    own = tuple(f"backbone.{part}" for part in model.backbone.own_parts)
+    return key.startswith("backbone.") and not key.startswith(own)
+
+
+def own_state(model: GenAUModel) -> dict[str, Tensor]:
+    """Return the tensors that are ours: all but the base's."""
+    return {key: value for key, value in model.state_dict().items() if not is_base(model, key)}
 
 
 def save_adapter(

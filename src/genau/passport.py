@@ -82,7 +82,7 @@ def _count(folder: Path, config: GenAUConfig) -> dict[str, int]:
     with torch.device("meta"):
         model = GenAUModel(config)
     sizes = {key: value.numel() for key, value in model.named_parameters()}
-    own = sum(size for key, size in sizes.items() if not key.startswith(checkpoints.BASE_PREFIXES))
+    own = sum(size for key, size in sizes.items() if not checkpoints.is_base(model, key))
     file = folder / checkpoints.ADAPTER_FOLDER / checkpoints.ADAPTER_FILE
     lora = _numbers_in(file) if file.is_file() else 0
     return {"total": sum(sizes.values()) + lora, "ours": own + lora}

@@ -16,6 +16,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 
 from genau.errors import UsageError
 from genau.images import Letterbox
+from genau.layouts import FixedLayout, Layout, layout_of
 from genau.prompts import (
     CHAT_FORMATS,
     DEFECT_WORD,
@@ -38,9 +39,21 @@ class LetterboxImageProcessor(ImageProcessingMixin):  # type: ignore[misc]
 
     model_input_names = ["pixel_values", "content_hw"]  # noqa: RUF012 - the framework's own attribute
 
-    def __init__(self, size: int = 640, mean: float = 127.0, scale: float = 128.0, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        size: int = 640,
+        mean: float | Sequence[float] = 127.0,  # of 8-bit values; of all channels, or one of each
+        scale: float | Sequence[float] = 128.0,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**kwargs)
         self.size, self.mean, self.scale = size, mean, scale
+
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """The colour of the canvas beside a picture, which the encoder sees as zero."""
+        red, green, blue = torch.tensor(self.mean).expand(3).tolist()
+        return round(red), round(green), round(blue)
 
     def letterbox(self, height: int, width: int) -> Letterbox:
         """Return how a picture of this size (pixels) lies on the canvas."""
@@ -49,11 +62,12 @@ class LetterboxImageProcessor(ImageProcessingMixin):  # type: ignore[misc]
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
         """Pictures (H, W, 3) of any sizes -> `pixel_values` (B, 3, S, S) and `content_hw` (B, 2), canvas pixels."""
         canvases, contents = [], []
+        mean, scale = (torch.tensor(value).expand(3)[:, None, None] for value in (self.mean, self.scale))
         for rgb in pictures:
             box = self.letterbox(*rgb.shape[:2])
-            canvases.append(torch.from_numpy(box.apply(rgb, fill=round(self.mean))))
+            canvases.append(torch.from_numpy(box.apply(rgb, fill=self.padding)))
             contents.append(box.content_hw)
-        pixel_values = (torch.stack(canvases).permute(0, 3, 1, 2).float() - self.mean) / self.scale
+        pixel_values = (torch.stack(canvases).permute(0, 3, 1, 2).float() - mean) / scale
         return {"pixel_values": pixel_values.contiguous(), "content_hw": torch.tensor(contents)}
 
 
@@ -66,9 +80,11 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
         tokenizer: PreTrainedTokenizerBase,
         chat_format: str = "chatml",
         visual_tokens: int = 64,
+        layout: dict[str, Any] | None = None,
     ) -> None:
+        """`layout` says how a picture lies among the words, see `layouts`; without it, as so many visual tokens."""
         super().__init__(image_processor, tokenizer)
-        self.chat_format, self.visual_tokens = chat_format, visual_tokens
+        self.chat_format, self.visual_tokens, self.layout = chat_format, visual_tokens, layout
         tokenizer.add_tokens([*QUERY_TOKENS, IMAGE_TOKEN], special_tokens=True)
 
     @classmethod
@@ -127,14 +143,26 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
         chat = CHAT_FORMATS[self.chat_format]
         return torch.tensor([self._encode([Span(chat.before_instruction + INSTRUCTION + chat.before_picture)])])
 
-    def picture_ids(self) -> Tensor:
-        """Return the picture's place in the prompt (T1,): one image token per visual token."""
-        return torch.tensor(self.tokenizer.convert_tokens_to_ids([IMAGE_TOKEN]) * self.visual_tokens)
+    def picture_ids(self, contents_hw: Sequence[tuple[int, int]] | Tensor) -> dict[str, Tensor]:
+        """Return the pictures' places in the prompt, `picture_ids` and `picture_mask` (B, T1), right-padded.
+
+        `contents_hw` (B, 2) are the pictures' parts of the canvas, in canvas pixels. One image token stands for each
+        visual token.
+        """
+        layout: Layout = layout_of(self.layout) if self.layout else FixedLayout(self.visual_tokens)
+        image = self.tokenizer.convert_tokens_to_ids([IMAGE_TOKEN])
+        rows: list[list[int]] = []
+        for height, width in contents_hw:
+            pieces = layout.pieces((int(height), int(width)))
+            rows.append(
+                [i for one in pieces for i in (image * one if isinstance(one, int) else self._encode([Span(one)]))]
+            )
+        return self._padded("picture", rows)
 
     def pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
-        """Pictures (H, W, 3) -> `pixel_values` (B, 3, S, S), `content_hw` (B, 2)."""
+        """Pictures (H, W, 3) -> `pixel_values` (B, 3, S, S), `content_hw` (B, 2), and what `picture_ids` returns."""
         tensors: dict[str, Tensor] = self.image_processor(pictures)
-        return tensors
+        return tensors | self.picture_ids(tensors["content_hw"])
 
     def questions(
         self, queries: Sequence[Query], answers: Sequence[str] | None = None, forms: Sequence[int] | None = None
@@ -177,5 +205,5 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
     def __call__(self, images: Sequence[NDArray[np.uint8]], queries: Sequence[Query], **_: object) -> BatchFeature:
         """Return all inputs of `GenAUModel.forward` for one question per picture."""
         data = self.pictures(images) | self.questions(queries)
-        data |= {"instruction_ids": self.instruction_ids(), "picture_ids": self.picture_ids()}
+        data |= {"instruction_ids": self.instruction_ids()}
         return BatchFeature(data | {"image_index": torch.arange(len(images))})

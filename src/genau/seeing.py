@@ -103,8 +103,9 @@ class Eye:
         rest = iter(pictures)
         while chunk := list(islice(rest, PICTURES_AT_ONCE)):
             batch = self.processor.pictures([picture.rgb for picture in chunk])
-            pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device)).pyramid
-            patches += self.model.patches(pyramid, batch["content_hw"].to(self.device))
+            content_hw = batch["content_hw"].to(self.device)
+            pyramid = self.model.backbone.look(batch["pixel_values"].to(self.device), content_hw).pyramid
+            patches += self.model.patches(pyramid, content_hw)
         return patches
 
     @torch.inference_mode()
@@ -120,19 +121,19 @@ class Eye:
         batch = {
             key: value.to(self.device) for key, value in self.processor.pictures([p.rgb for p in pictures]).items()
         }
-        sight = self.model.backbone.look(batch["pixel_values"])
-        picture_ids = self.processor.picture_ids().to(self.device)
+        sight = self.model.backbone.look(batch["pixel_values"], batch["content_hw"])
         context = self.model.compare(sight.pyramid, batch["content_hw"], [memory] * len(pictures))
         places = compare_places(self.model, sight.pyramid, batch["content_hw"], boxes, memory)
         inside = None
         if any(mask is not None for mask in masks):
-            grid_hw = (sight.pyramid[0].shape[2], sight.pyramid[0].shape[3])
+            grid_hw = self.model.mask_head.finest_hw(sight.pyramid)
             cells = [
                 box.valid_cells(grid_hw) if mask is None else roi_cells(mask, box, grid_hw)
                 for mask, box in zip(masks, boxes, strict=True)
             ]
             inside = torch.from_numpy(np.stack(cells)).to(self.device)
-        seen = self.model.see(sight, context, batch["content_hw"], picture_ids, self.instruction, inside)
+        words = batch["picture_ids"], batch["picture_mask"]
+        seen = self.model.see(sight, context, batch["content_hw"], *words, self.instruction, inside)
         each_ms = 1000 * (time.perf_counter() - started) / len(pictures)
         return [
             SeenImage(picture, box, seen, row, each_ms, mask, places=places[row])

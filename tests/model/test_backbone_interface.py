@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genau.model.backbones import Backbone, Memory, Sight, positions_after
+from genau.model.backbones import Backbone, Memory, Shown, Sight, first_position, word_positions
 from genau.model.configuration import GenAUConfig
 from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.telling import told
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 
@@ -39,6 +40,7 @@ class ToyBackbone(nn.Module):
 
     hidden_size = WIDTH
     level_channels: tuple[int, ...] = (6, 10, 12)
+    own_parts: tuple[str, ...] = ("to_words.",)
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
@@ -49,18 +51,23 @@ class ToyBackbone(nn.Module):
         )
         self.to_words = nn.Linear(12, WIDTH)
 
-    def look(self, pixel_values: Tensor) -> Sight:
+    def look(self, pixel_values: Tensor, content_hw: Tensor | None = None) -> Sight:
         pyramid = tuple(torch.tanh(level(pixel_values)) for level in self.levels)
         pooled = F.adaptive_avg_pool2d(pyramid[-1], (3, 5)).flatten(2).transpose(1, 2)
-        return Sight(self.to_words(pooled), (3, 5), pyramid)
+        return Sight.of_grid(self.to_words(pooled), (3, 5), pyramid)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         known = input_ids < self.decoder.words.num_embeddings
         words: Tensor = self.decoder.words(input_ids.where(known, 0)) * known[..., None]
         return words
 
-    def read(self, embeddings: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        positions, following = positions_after(memory, mask)
+    def positions(self, mask: Tensor, start: Tensor, shown: Shown | None = None) -> tuple[Tensor, Tensor]:
+        return word_positions(mask, start)
+
+    def read(
+        self, embeddings: Tensor, mask: Tensor, memory: Memory | None, shown: Shown | None = None
+    ) -> tuple[Tensor, Memory]:
+        positions, following = self.positions(mask, first_position(mask, memory), shown)
         x = embeddings + self.decoder.places(positions)
         query, key, value = self.decoder.into(x).chunk(3, -1)
         new, past = mask.shape[1], 0
@@ -108,7 +115,7 @@ def see(model: GenAUModel, processor: GenAUProcessor, pictures: list[NDArray[np.
     sight = model.backbone.look(batch["pixel_values"])
     context = model.compare(sight.pyramid, batch["content_hw"], [None] * len(pictures))
     instruction = model.read_instruction(processor.instruction_ids())
-    return model.see(sight, context, batch["content_hw"], processor.picture_ids(), instruction)
+    return model.see(sight, context, batch["content_hw"], batch["picture_ids"], batch["picture_mask"], instruction)
 
 
 def ask(model: GenAUModel, processor: GenAUProcessor, seen: Seen, queries: list[Query], index: list[int]) -> Answer:
@@ -157,11 +164,13 @@ def test_a_toy_familys_cached_answer_equals_one_call_over_everything(
     assert torch.allclose(cached.pred_score, whole.pred_score, atol=TOLERANCE)
     assert torch.allclose(cached.margin, whole.margin, atol=TOLERANCE)
     batch = toy_processor.questions(queries[:1])
-    ids = torch.cat([toy_processor.instruction_ids(), toy_processor.picture_ids()[None], batch["query_ids"]], 1)
+    ids = torch.cat(
+        [toy_processor.instruction_ids(), toy_processor.picture_ids([(90, 140)])["picture_ids"], batch["query_ids"]], 1
+    )
     seen = see(toy, toy_processor, pictures[:1])
     instruction = toy.read_instruction(toy_processor.instruction_ids())
     alone = toy.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])
-    found = toy.found_token(toy._found(seen, alone, torch.tensor([0])))
+    found = toy.found_token(toy.found(seen, alone, torch.tensor([0])))
     sequence = toy.seg_tokens.place(toy.backbone.embed(ids), ids, found)
     start = toy_processor.instruction_ids().shape[1]
     picture_words = whole_picture(toy, toy_processor, pictures[0])
@@ -180,18 +189,20 @@ def whole_picture(model: GenAUModel, processor: GenAUProcessor, rgb: NDArray[np.
     context = model.compare(sight.pyramid, batch["content_hw"], [None])
     features, unprompted = model.project(sight.pyramid, context)
     prior = model.mask_head.draw(features, unprompted, model.mask_head.query_prior[None], torch.tensor([0]))
-    told = model._told(features, context, prior, model.valid_cells(batch["content_hw"], features[0]), (3, 5))
-    words: Tensor = sight.visual_tokens + told @ model.context_token.weight.T
+    valid = model.valid_cells(batch["content_hw"], features[0])
+    shown = told(model.mask_head, features, context, prior, valid, sight)
+    words: Tensor = sight.visual_tokens + shown @ model.context_token.weight.T
     return words
 
 
 def test_positions_go_on_after_what_is_remembered_and_skip_the_padding() -> None:
     mask = torch.tensor([[True, True, False], [True, True, True]])
-    positions, following = positions_after(None, mask)
+    positions, following = word_positions(mask, first_position(mask, None))
     assert positions.tolist() == [[0, 1, 1], [0, 1, 2]]
     assert following.tolist() == [2, 3]
     memory = Memory((), mask, following)
-    positions, following = positions_after(memory, torch.tensor([[True, True], [True, False]]))
+    more = torch.tensor([[True, True], [True, False]])
+    positions, following = word_positions(more, first_position(more, memory))
     assert positions.tolist() == [[2, 3], [3, 3]]
     assert following.tolist() == [4, 4]
 

@@ -14,6 +14,7 @@ from genau.model.mask_head import (
     DISTANCE_UNIT,
     QUANTILES,
     Evidence,
+    Finer,
     MaskHead,
     context_scalars,
     per_picture,
@@ -496,3 +497,35 @@ def test_everything_that_should_learn_gets_a_gradient(
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_an_untrained_finer_grid_repeats_each_cell_and_a_trained_one_draws_within_it() -> None:
+    finer = Finer(2, 3)
+    x = torch.arange(8.0).reshape(1, 2, 2, 2)
+    drawn = finer(x)
+    assert drawn.shape == (1, 2, 6, 6)
+    assert torch.equal(drawn, x.repeat_interleave(3, 2).repeat_interleave(3, 3))
+    with torch.no_grad():
+        finer.spread.bias[4] = 1.0  # type: ignore[index] # of channel 0, the middle of each cell
+    added = finer(x) - drawn
+    assert added[0, 0, 1::3, 1::3].eq(1).all()
+    assert added.sum() == 4
+
+
+def test_a_finer_head_draws_on_a_finer_grid_and_nothing_else_changes(
+    context: Context, pyramid: tuple[Tensor, ...]
+) -> None:
+    torch.manual_seed(0)
+    plain = MaskHead(GenAUConfig(head_width=WIDTH), CHANNELS, HIDDEN)
+    finer = MaskHead(GenAUConfig(head_width=WIDTH, upsample=2), CHANNELS, HIDDEN)
+    finer.load_state_dict(plain.state_dict(), strict=False)
+    assert plain.finest_hw(pyramid) == GRIDS[0]
+    assert finer.finest_hw(pyramid) == (2 * GRIDS[0][0], 2 * GRIDS[0][1])
+    (coarse, *others), (fine, *same) = plain.project(pyramid, context), finer.project(pyramid, context)
+    assert fine.shape[-2:] == finer.finest_hw(pyramid)
+    assert coarse.shape[-2:] == GRIDS[0]
+    assert all(torch.equal(a, b) for a, b in zip(others, same, strict=True))
+    margin = finer.draw(
+        (fine, *same), finer.unprompted(context, finer.finest_hw(pyramid)), torch.randn(5, 2, WIDTH), INDEX
+    )
+    assert margin.shape == (5, *finer.finest_hw(pyramid))

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from genau.errors import CheckpointError
+from genau.model.backbones import Sight
 from genau.model.configuration import GenAUConfig
 from genau.model.context import Context, context_patches
 from genau.model.fusion import read_out
 from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.telling import told
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 
@@ -27,7 +29,7 @@ def see(model: GenAUModel, processor: GenAUProcessor, pictures: list[NDArray[np.
     sight = model.backbone.look(batch["pixel_values"])
     context = model.compare(sight.pyramid, batch["content_hw"], [None] * len(pictures))
     instruction = model.read_instruction(processor.instruction_ids())
-    return model.see(sight, context, batch["content_hw"], processor.picture_ids(), instruction)
+    return model.see(sight, context, batch["content_hw"], batch["picture_ids"], batch["picture_mask"], instruction)
 
 
 def ask(model: GenAUModel, processor: GenAUProcessor, seen: Seen, queries: list[Query], index: list[int]) -> Answer:
@@ -91,16 +93,16 @@ def test_the_cached_answer_equals_one_pass_over_the_whole_sequence(
     batch = processor.pictures([picture(1)])
     sight = model.backbone.look(batch["pixel_values"])
     questions = processor.questions([Query("dent")])
-    ids = torch.cat([processor.instruction_ids(), processor.picture_ids()[None], questions["query_ids"]], 1)
+    ids = torch.cat([processor.instruction_ids(), batch["picture_ids"], questions["query_ids"]], 1)
     alone = model.read_questions(
         model.read_instruction(processor.instruction_ids()), questions["asked_ids"], questions["asked_mask"]
     )
-    found = model.found_token(model._found(seen, alone, torch.tensor([0])))
+    found = model.found_token(model.found(seen, alone, torch.tensor([0])))
     assert found.abs().max() > 0.01
     words = model.seg_tokens.place(model.backbone.embed(ids), ids, found)
-    told = model._told(seen.features, seen.context, seen.prior, seen.valid, sight.token_grid)
-    assert told.abs().max() > 0.1
-    visual = sight.visual_tokens + model.context_token(told)
+    shown = told(model.mask_head, seen.features, seen.context, seen.prior, seen.valid, sight)
+    assert shown.abs().max() > 0.1
+    visual = sight.visual_tokens + model.context_token(shown)
     words = words.masked_scatter((ids == model.config.image_token_id)[..., None], visual)
     hidden, _ = model.backbone.read(words, torch.ones_like(ids, dtype=torch.bool), None)
     assert torch.allclose(hidden[:, -questions["query_ids"].shape[1] :], cached.hidden, atol=TOLERANCE)
@@ -198,8 +200,9 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
         torch.tensor([False, True]),
         torch.ones(2, height, columns, dtype=torch.bool),
     )
-    told = model._told(features, context, margin, valid, (rows, columns))
-    assert told.shape == (2, rows * columns, 2 + 9 + size)
+    sight = Sight.of_grid(torch.zeros(2, rows * columns, 1), (rows, columns), ())
+    shown_to = told(model.mask_head, features, context, margin, valid, sight)
+    assert shown_to.shape == (2, rows * columns, 2 + 9 + size)
     for b in range(2):
         for row in range(rows):
             for column in range(columns):
@@ -214,7 +217,7 @@ def test_each_visual_token_is_told_what_stands_out_in_its_own_cells(trained_look
                     float((context.scalars[b, k, 2 * row : 2 * row + 2, column] * here).max()) / 0.1 for k in range(8)
                 ]
                 expected = [max(shown), sum(shown) / 4, *scalars, float(b), *(math.sqrt(size) * looks).tolist()]
-                assert told[b, row * columns + column].tolist() == pytest.approx(expected, abs=1e-4)
+                assert shown_to[b, row * columns + column].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @torch.no_grad()
@@ -230,7 +233,7 @@ def test_a_question_is_told_what_its_own_map_and_that_of_no_question_show(
     questions = processor.questions([Query(), Query("dent"), Query("scratch")])
     instruction = model.read_instruction(processor.instruction_ids())
     alone = model.read_questions(instruction, questions["asked_ids"], questions["asked_mask"])
-    found = model._found(seen, alone, index)
+    found = model.found(seen, alone, index)
     queries = model.mask_head.queries(alone)
     margin, _ = model.draw_unread(seen.features, seen.unprompted, seen.valid, queries, index)
     for row, picture_row in enumerate(index.tolist()):
@@ -388,7 +391,7 @@ def test_a_query_is_the_question_by_itself_and_the_question_after_the_picture_to
 
 def test_too_few_placeholders_are_refused(model: GenAUModel, processor: GenAUProcessor, picture: Draw) -> None:
     processor.visual_tokens = 63
-    with pytest.raises(ValueError, match=r"63.* image placeholders for 64 visual tokens"):
+    with pytest.raises(ValueError, match=r"63.* image placeholders for \[64\] visual tokens"):
         see(model, processor, [picture(1)])
 
 

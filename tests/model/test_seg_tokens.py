@@ -59,7 +59,7 @@ def test_a_missing_or_doubled_query_token_is_refused(
 def test_visual_tokens_take_the_placeholders_in_order_row_by_row() -> None:
     ids = torch.tensor([[1, IMAGE, IMAGE, 2], [IMAGE, 3, 4, IMAGE]])
     visual = torch.arange(1.0, 13.0).reshape(2, 2, 3)
-    placed = place_visual_tokens(torch.zeros(2, 4, 3), ids, visual, IMAGE)
+    placed = place_visual_tokens(torch.zeros(2, 4, 3), ids == IMAGE, visual, torch.tensor([2, 2]))
     assert torch.equal(placed[0, 1:3], visual[0])
     assert torch.equal(placed[1, [0, 3]], visual[1])
     assert (placed[ids != IMAGE] == 0).all()
@@ -68,11 +68,11 @@ def test_visual_tokens_take_the_placeholders_in_order_row_by_row() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_too_few_and_too_many_visual_tokens_are_refused(count: int) -> None:
     ids = torch.tensor([[1, IMAGE, IMAGE, 2]])
-    with pytest.raises(ValueError, match=rf"\[2\] image placeholders for {count} visual tokens.*same checkpoint"):
-        place_visual_tokens(torch.zeros(1, 4, 3), ids, torch.zeros(1, count, 3), IMAGE)
+    with pytest.raises(ValueError, match=rf"\[2\] image placeholders for \[{count}\] visual tokens.*same checkpoint"):
+        place_visual_tokens(torch.zeros(1, 4, 3), ids == IMAGE, torch.zeros(1, count, 3), torch.tensor([count]))
 
 
 def test_counts_that_agree_only_in_sum_are_refused() -> None:
     ids = torch.tensor([[IMAGE, IMAGE, IMAGE], [IMAGE, 1, 2]])
     with pytest.raises(ValueError, match=r"\[3, 1\] image placeholders"):
-        place_visual_tokens(torch.zeros(2, 3, 3), ids, torch.zeros(2, 2, 3), IMAGE)
+        place_visual_tokens(torch.zeros(2, 3, 3), ids == IMAGE, torch.zeros(2, 2, 3), torch.tensor([2, 2]))

@@ -323,7 +323,13 @@ def test_words_verdicts_and_types_of_a_joint_batch_are_those_of_its_questions_on
     terms = loss_terms(model, batch, processor, run.reader)
     instruction = model.read_instruction(processor.instruction_ids())
     sight = model.backbone.look_again(batch["pyramid"])
-    seen = model.see(sight, context_of(model, batch), batch["content_hw"], processor.picture_ids(), instruction)
+    seen = model.see(
+        sight,
+        context_of(model, batch),
+        batch["content_hw"],
+        **processor.picture_ids(batch["content_hw"]),
+        instruction=instruction,
+    )
     asked = model.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])
     ids = processor.token_ids()
     words, verdicts, margins = [], [], []

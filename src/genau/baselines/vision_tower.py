@@ -107,8 +107,7 @@ class VisionTower:
         def normalise(canvases: NDArray[np.uint8]) -> Tensor:
             return scaling(list(canvases))["pixel_values"]
 
-        grey = round(scaling.mean)
-        return cls(NANO, size, (grey, grey, grey), normalise, encode, torch.device(device))
+        return cls(NANO, size, scaling.padding, normalise, encode, torch.device(device))
 
     @classmethod
     def of_transformer(

@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 
 from genau.errors import CheckpointError, suggest
 
-BACKBONE_NAMES = ("nano",)
+BACKBONE_NAMES = ("nano", "llava-onevision", "qwen-vl", "smolvlm")
 QUESTIONS = ("presence", "kind", "place", "count", "size", "severity")  # what map and queries can answer; no free text
 
 
@@ -22,6 +22,7 @@ class GenAUConfig(PreTrainedConfig):
     # Parts
     backbone: str = "nano"  # one of BACKBONE_NAMES
     backbone_config: dict[str, Any] | None = None  # sizes of the backbone's own parts; see its file
+    base: str | None = None  # where its weights come from: a hub id or a folder; None: nano's own
     base_fingerprint: str | None = None  # identity of the base weights that the trained weights belong to
     image_size: int = 640  # side of the square canvas, pixels
 
@@ -43,6 +44,7 @@ class GenAUConfig(PreTrainedConfig):
 
     # Mask head
     head_width: int = 64
+    upsample: int = 1  # learned, of the finest level: a transformer's grid is too coarse for a scratch
     normal_query: bool = True  # whether [SEG_normal] counters [SEG_defect]; off in an ablation
     context: bool = True  # whether distances and residuals are used; off in an ablation
     tau_init: float = 10.0  # temperature of the cosines; 100 with a random projector saturates the softmax

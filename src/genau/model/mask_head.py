@@ -58,6 +58,22 @@ class LevelOut(nn.Module):
         return unit
 
 
+class Finer(nn.Module):
+    """Draws each cell of a level as several; untrained, they are all like it."""
+
+    def __init__(self, width: int, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.spread = nn.Conv2d(width, width * factor**2, 3, padding=1)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.zeros_(self.spread.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, W, h, w) -> (B, W, factor h, factor w)."""
+        same = x.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
+        return same + F.pixel_shuffle(self.spread(x), self.factor)
+
+
 class Evidence(nn.Module):
     """Weighs the distances of all scales at each place, knowing what is usual in this picture; zero when untrained."""
 
@@ -108,11 +124,17 @@ class MaskHead(nn.Module):
         )
         self.query_seen = nn.Linear(hidden_size, width, bias=False)  # of the question after the picture
         nn.init.zeros_(self.query_seen.weight)
+        self.finer = Finer(width, config.upsample) if config.upsample > 1 else None
 
     @property
     def scale(self) -> Tensor:
         """The factor g * tau of the cosines."""
         return self.gain * self.log_tau.clamp_max(self.log_tau_max).exp()
+
+    def finest_hw(self, pyramid: tuple[Tensor, ...]) -> tuple[int, int]:
+        """Return the grid on which maps are drawn of a pyramid (B, C_l, h_l, w_l)."""
+        factor = self.finer.factor if self.finer else 1
+        return pyramid[0].shape[-2] * factor, pyramid[0].shape[-1] * factor
 
     def project(self, pyramid: tuple[Tensor, ...], context: Context) -> tuple[Tensor, ...]:
         """Return unit features f_l (B, W, h_l, w_l) that know the picture, the coarser levels and the context."""
@@ -123,7 +145,11 @@ class MaskHead(nn.Module):
             known = self.context_in(told).contiguous(memory_format=torch.channels_last)  # (B, W, h, w)
             for level, into, out in zip(pyramid[::-1], self.level_in[::-1], self.level_out[::-1], strict=True):
                 size = level.shape[-2:]
-                x = into(level.to(told.dtype)) + _resize(known, size)
+                x = into(level.to(told.dtype))
+                if level is pyramid[0] and self.finer is not None:
+                    x = self.finer(x)
+                    size = x.shape[-2:]
+                x = x + _resize(known, size)
                 coarser = x if coarser is None else x + _resize(coarser, size)
                 features.append(out(coarser))
         return tuple(features[::-1])

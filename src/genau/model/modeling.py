@@ -4,18 +4,16 @@ Shapes: B pictures, S canvas side, N visual tokens, T0 instruction words, Q ques
 width, V the vocabulary, C_l and (h_l, w_l) a pyramid level, (h, w) the finest of them.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from genau.model.backbones import Backbone, Memory, Sight
-from genau.model.backbones.nano import NanoBackbone
+from genau.model.backbones import Backbone, Memory, Shown, Sight
+from genau.model.backbones.families import build_backbone
 from genau.model.configuration import GenAUConfig
 from genau.model.context import (
     SCALARS_PER_SCALE,
@@ -28,13 +26,10 @@ from genau.model.context import (
     gather,
     remember,
 )
-from genau.model.fusion import fuse, map_score, read_out, text_score, valid_cells
-from genau.model.mask_head import MaskHead, context_scalars
+from genau.model.fusion import fuse, map_score, text_score, valid_cells
+from genau.model.mask_head import MaskHead
 from genau.model.seg_tokens import SegTokens, place_visual_tokens
-
-QUIET = -20.0  # margin of padding: it attracts no attention
-QUIET_UNIT = 4.0  # margins are told to the decoder in this unit
-FOUND_FRACTIONS = (0.0005, 0.005, 0.05)  # shares of the cells whose largest margins are told with a question
+from genau.model.telling import FOUND_FRACTIONS, found, told
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class GenAUModel(PreTrainedModel):
         width = self.backbone.hidden_size
         self.seg_tokens = SegTokens(width, config.seg_defect_token_id, config.seg_normal_token_id)
         self.mask_head = MaskHead(config, self.backbone.level_channels, width)
-        told = 2 + SCALARS_PER_SCALE * len(config.context_scales) + 1 + config.head_width
+        told = 2 + SCALARS_PER_SCALE * len(config.context_scales) + 1 + config.head_width  # see `telling.told`
         self.context_token = nn.Linear(told, width, bias=False)  # tells the decoder what stands out, and how it looks
         nn.init.zeros_(self.context_token.weight)
         # Tells it what the map of a question shows, and that of no question.
@@ -154,14 +149,15 @@ class GenAUModel(PreTrainedModel):
         context: Context,
         content_hw: Tensor,
         picture_ids: Tensor,
+        picture_mask: Tensor,
         instruction: Memory,
         inside: Tensor | None = None,
     ) -> Seen:
         """See B pictures once: project their features and let the decoder read them.
 
-        `content_hw` (B, 2) canvas pixels; `picture_ids` (T1,) the picture's place in the prompt, N image tokens
-        among it; `instruction` a memory of one row, which is shared; `inside` (B, h, w) bool where to inspect: of
-        other places the decoder is told nothing that the map shows.
+        `content_hw` (B, 2) canvas pixels; `picture_ids`, `picture_mask` (B, T1) the pictures' places in the prompt,
+        right-padded, one image token for each visual token; `instruction` a memory of one row, which is shared;
+        `inside` (B, h, w) bool where to inspect: of other places the decoder is told nothing that the map shows.
         """
         features, unprompted = self.project(sight.pyramid, context)
         valid = self.valid_cells(content_hw, features[0])
@@ -172,41 +168,13 @@ class GenAUModel(PreTrainedModel):
         prior = self.mask_head.draw(features, unprompted, queries, index)  # (B, h, w)
         if not self.config.reads_pictures:
             return Seen(shared, features, context, unprompted, prior, valid)
-        told = self._told(features, context, prior, valid, sight.token_grid)
-        visual_tokens = sight.visual_tokens + self.context_token(told)
-        ids = picture_ids.expand(len(content_hw), -1)
-        embeddings = place_visual_tokens(self.backbone.embed(ids), ids, visual_tokens, self.config.image_token_id)
-        _, memory = self.backbone.read(embeddings, torch.ones_like(ids, dtype=torch.bool), shared)
-        return Seen(memory, features, context, unprompted, prior, valid)
-
-    def _told(
-        self,
-        features: tuple[Tensor, ...],
-        context: Context,
-        margin: Tensor,
-        valid: Tensor,
-        token_grid: tuple[int, int],
-    ) -> Tensor:
-        """Return for each visual token (B, N, told) what stands out there before anything is asked.
-
-        Largest and mean `margin` (B, h, w), the largest context scalars, and the finest features where the margin is
-        largest: 64 tokens alone do not show a small defect.
-        """
-        shown = margin.masked_fill(~valid, QUIET)[:, None] / QUIET_UNIT
-        weight = shown.exp()  # attention within each token's cells
-        seen = F.adaptive_avg_pool2d(weight * features[0].float(), token_grid) / F.adaptive_avg_pool2d(
-            weight, token_grid
+        shown = Shown(picture_ids == self.config.image_token_id, sight)
+        telling = self.context_token(told(self.mask_head, features, context, prior, valid, sight))
+        embeddings = place_visual_tokens(
+            self.backbone.embed(picture_ids), shown.at, sight.visual_tokens + telling, sight.token_counts
         )
-        scalars = context_scalars(context) * self.mask_head.with_context
-        near = F.adaptive_max_pool2d(valid[:, None].float(), (scalars.shape[-2], scalars.shape[-1]))
-        scalars = torch.cat([scalars[:, :-1] * near, scalars[:, -1:]], 1)  # the flag holds everywhere
-        parts = [
-            F.adaptive_max_pool2d(shown, token_grid),
-            F.adaptive_avg_pool2d(shown, token_grid),
-            F.adaptive_max_pool2d(scalars, token_grid),
-            seen * math.sqrt(seen.shape[1]),  # entries of about one
-        ]
-        return torch.cat(parts, 1).flatten(2).transpose(1, 2)
+        _, memory = self.backbone.read(embeddings, picture_mask, shared, shown)
+        return Seen(memory, features, context, unprompted, prior, valid)
 
     def valid_cells(self, content_hw: Tensor, level: Tensor) -> Tensor:
         """Return (B, h, w) bool: which cells of a level (B, C, h, w) lie on the picture."""
@@ -227,8 +195,8 @@ class GenAUModel(PreTrainedModel):
         `verdict_at` (Q,) the word after which the verdict stands; `image_index` (Q,) which picture is asked.
         """
         reads = self.config.reads_pictures
-        found = self.found_token(self._found(seen, asked, image_index)) if reads else None
-        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids, found)
+        telling = self.found_token(self.found(seen, asked, image_index)) if reads else None
+        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids, telling)
         hidden, memory = self.backbone.read(words, query_mask, seen.memory.take(image_index))
         query_states = self.seg_tokens.take(hidden, query_ids)  # (Q, 2, D)
         queries = self.mask_head.queries(asked, query_states if reads else None)
@@ -242,12 +210,10 @@ class GenAUModel(PreTrainedModel):
         return Answer(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits, hidden, memory)
 
     @torch.no_grad()
-    def _found(self, seen: Seen, asked: Tensor, image_index: Tensor) -> Tensor:
+    def found(self, seen: Seen, asked: Tensor, image_index: Tensor) -> Tensor:
         """Return what the map of the question by itself shows, and the map of no question: largest margins (Q, 6)."""
         margin = self.mask_head.draw(seen.features, seen.unprompted, self.mask_head.queries(asked), image_index)
-        maps, valid = (margin, seen.prior[image_index]), seen.valid[image_index]
-        tops = [read_out(one.float(), valid, (fraction,)) for one in maps for fraction in FOUND_FRACTIONS]
-        return torch.stack(tops, 1).clamp(-QUIET_UNIT, QUIET_UNIT) / QUIET_UNIT
+        return found((margin, seen.prior[image_index]), seen.valid[image_index])
 
     def read_questions(self, instruction: Memory, asked_ids: Tensor, asked_mask: Tensor) -> Tensor:
         """Return the query tokens' hidden states (Q, 2, D) of questions (Q, T) that are read without a picture."""
@@ -277,6 +243,7 @@ class GenAUModel(PreTrainedModel):
         content_hw: Tensor,
         instruction_ids: Tensor,
         picture_ids: Tensor,
+        picture_mask: Tensor,
         query_ids: Tensor,
         query_mask: Tensor,
         verdict_at: Tensor,
@@ -287,14 +254,8 @@ class GenAUModel(PreTrainedModel):
     ) -> Answer:
         """See the pictures and ask the questions in one call; shapes as in `see`, `ask` and `read_questions`."""
         instruction = self.read_instruction(instruction_ids)
-        sight = self.backbone.look(pixel_values)
+        sight = self.backbone.look(pixel_values, content_hw)
         context = self.compare(sight.pyramid, content_hw, references or [None] * len(content_hw))
-        seen = self.see(sight, context, content_hw, picture_ids, instruction)
+        seen = self.see(sight, context, content_hw, picture_ids, picture_mask, instruction)
         asked = self.read_questions(instruction, asked_ids, asked_mask)
         return self.ask(seen, asked, query_ids, query_mask, verdict_at, image_index)
-
-
-def build_backbone(config: GenAUConfig) -> Backbone:
-    """Build the named backbone with random weights; a new family is one line here and one file beside nano's."""
-    builders = {"nano": NanoBackbone.from_config}
-    return builders[config.backbone](config.backbone_config or {})

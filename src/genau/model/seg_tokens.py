@@ -43,17 +43,17 @@ class SegTokens(nn.Module):
         return torch.stack(states, 1)
 
 
-def place_visual_tokens(embeddings: Tensor, input_ids: Tensor, visual_tokens: Tensor, image_token_id: int) -> Tensor:
-    """Return embeddings (Q, T, D) with the visual tokens (Q, N, D) put where (Q, T) holds the image token.
+def place_visual_tokens(embeddings: Tensor, at: Tensor, visual_tokens: Tensor, counts: Tensor) -> Tensor:
+    """Return embeddings (Q, T, D) with each row's first `counts` (Q,) of (Q, N, D) put in order where `at` (Q, T) says.
 
     Raises:
         ValueError: placeholders and visual tokens do not agree, in either direction.
     """
-    at = input_ids == image_token_id
-    counts = at.sum(1)
-    if (counts != visual_tokens.shape[1]).any():
+    placeholders = at.sum(1)
+    if (placeholders != counts).any():
         raise ValueError(
-            f"A sequence has {counts.tolist()} image placeholders for {visual_tokens.shape[1]} visual tokens: "
+            f"The sequences have {placeholders.tolist()} image placeholders for {counts.tolist()} visual tokens: "
             "processor and model must come from the same checkpoint."
         )
-    return embeddings.masked_scatter(at[..., None], visual_tokens.to(embeddings.dtype))
+    own = torch.arange(visual_tokens.shape[1], device=counts.device) < counts[:, None]  # (Q, N)
+    return embeddings.masked_scatter(at[..., None], visual_tokens[own].to(embeddings.dtype))

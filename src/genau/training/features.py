@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -101,7 +102,7 @@ def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> En
     if example.references:
         memory = model.remember(model.patches([level[1:] for level in levels], batch["content_hw"][1:]))
     context = model.compare(pyramid, content_hw, [memory])
-    finest = (pyramid[0].shape[-2], pyramid[0].shape[-1])
+    finest = model.mask_head.finest_hw(pyramid)
     return Encoded(
         tuple(level[0].half().cpu() for level in pyramid),
         context.scalars[0].cpu(),
@@ -116,8 +117,7 @@ def encode(example: Example, model: GenAUModel, processor: GenAUProcessor) -> En
 def target_cells(mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]], size: int, grid_hw: tuple[int, int]) -> Tensor:
     """Return (h, w) bool: cells of the finest grid with any defective pixel of (H, W), so that nothing is too small."""
     canvas = Letterbox.of(mask, size).apply_mask(mask)
-    rows, columns = size // grid_hw[0], size // grid_hw[1]
-    return torch.from_numpy(canvas.reshape(grid_hw[0], rows, grid_hw[1], columns).any((1, 3)))
+    return F.adaptive_max_pool2d(torch.from_numpy(canvas).float()[None], grid_hw)[0] > 0
 
 
 def save(encoded: Encoded, path: Path) -> None:

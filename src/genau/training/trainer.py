@@ -174,8 +174,8 @@ def _read_pictures(
     asked = reader.states(batch["asked_ids"], batch["asked_mask"])
     instruction = model.read_instruction(processor.instruction_ids().to(index.device))
     sight = model.backbone.look_again(batch["pyramid"])
-    picture_ids = processor.picture_ids().to(index.device)
-    seen = model.see(sight, context, batch["content_hw"], picture_ids, instruction)
+    places = {name: ids.to(index.device) for name, ids in processor.picture_ids(batch["content_hw"]).items()}
+    seen = model.see(sight, context, batch["content_hw"], **places, instruction=instruction)
     lengths = batch["query_mask"].sum(1)
     order, margins, scores, logits, labels, verdicts, decided = [], [], [], [], [], [], []
     for shorter, longest in pairwise(LENGTHS):  # or one whole analysis would pad them all

@@ -12,11 +12,35 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sight:
-    """What the vision side gives for a batch of pictures, in raster order."""
+    """What the vision side gives for a batch of pictures.
 
-    visual_tokens: Tensor  # (B, N, D)
-    token_grid: tuple[int, int]  # (h, w) with h * w == N: where on the canvas each visual token lies
+    The pyramid is in raster order and covers the whole canvas, whatever windows, blocks or crops the family sees it
+    in. Visual tokens are in the order in which the decoder reads them; where they lie is said by `token_cells`.
+    """
+
+    visual_tokens: Tensor  # (B, N, D), zeros after a picture's own
+    token_counts: Tensor  # (B,), how many are its own
+    token_cells: Tensor  # (B, N), each token's cell of `token_grid` in raster order; -1: it stands for no one place
+    token_grid: tuple[int, int]  # (h, w) over the whole canvas
     pyramid: tuple[Tensor, ...]  # (B, C_l, h_l, w_l), finest level first
+    deep_tokens: tuple[Tensor, ...] = ()  # (B, N, D) each: what the decoder's first layers add to the visual tokens
+    grids_hw: Tensor | None = None  # (B, 2), rows and columns of the visual tokens where positions follow them
+
+    @classmethod
+    def of_grid(cls, visual_tokens: Tensor, token_grid: tuple[int, int], pyramid: tuple[Tensor, ...]) -> "Sight":
+        """Return the sight of a family whose tokens (B, h * w, D) always cover the canvas in raster order."""
+        batch, count = visual_tokens.shape[:2]
+        counts = torch.full((batch,), count, device=visual_tokens.device)
+        cells = torch.arange(count, device=visual_tokens.device).expand(batch, -1)
+        return cls(visual_tokens, counts, cells, token_grid, pyramid)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where the visual tokens of a batch stand among the words that are read with them."""
+
+    at: Tensor  # (B, T) bool
+    sight: Sight
 
 
 @dataclass(frozen=True)
@@ -36,23 +60,51 @@ class Memory:
         return Memory(layers, self.seen[index], self.next_position[index])
 
 
+@dataclass(frozen=True)
+class Habits:
+    """What follows from a base's own configuration: for the model, and for the processor that prepares its input."""
+
+    image_size: int  # side of the square canvas, pixels
+    layout: dict[str, Any]  # see `genau.layouts`
+    mean: tuple[float, float, float]  # of 8-bit values, by channel
+    scale: tuple[float, float, float]
+    chat_format: str  # of `genau.prompts.CHAT_FORMATS`
+    context_scales: tuple[tuple[tuple[int, ...], int, int], ...]  # as in GenAUConfig
+    upsample: int  # as in GenAUConfig
+
+
 class Backbone(Protocol):
-    """The three things the rest needs: visual tokens, a feature pyramid, decode steps with a memory."""
+    """The three things the rest needs: visual tokens, a feature pyramid, decode steps with a memory.
+
+    Everything that it returns is fp32, whatever its own weights are. Module names begin the names of tensors in
+    checkpoints: `decoder` is what LoRA adapts, and `own_parts` are trained and saved with the adapter; all else is the
+    base's.
+    """
 
     decoder: Any  # the PreTrainedModel that LoRA adapts
     hidden_size: int  # D
     level_channels: tuple[int, ...]  # C_l
+    own_parts: tuple[str, ...]  # prefixes of trained tensors within the backbone, as "projector."
 
-    def look(self, pixel_values: Tensor) -> Sight:
-        """Read pictures (B, 3, H, W)."""
+    def look(self, pixel_values: Tensor, content_hw: Tensor) -> Sight:
+        """Read canvases (B, 3, S, S) whose top left (B, 2) canvas pixels are the pictures."""
         ...
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Return word embeddings (B, T, D); ids that are not of the base vocabulary give zeros."""
         ...
 
-    def read(self, embeddings: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """Read on: (B, T, D) with mask (B, T), False where right padding -> last hidden states (B, T, D), memory."""
+    def positions(self, mask: Tensor, start: Tensor, shown: Shown | None = None) -> tuple[Tensor, Tensor]:
+        """Return position ids (B, T), or (B, T, 3), of words (B, T) from `start` (B,) on, and the next free (B,)."""
+        ...
+
+    def read(
+        self, embeddings: Tensor, mask: Tensor, memory: Memory | None, shown: Shown | None = None
+    ) -> tuple[Tensor, Memory]:
+        """Read on: (B, T, D) with mask (B, T), False where right padding -> last hidden states (B, T, D), memory.
+
+        `shown` tells which of the words are visual tokens, where there are any.
+        """
         ...
 
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
@@ -60,8 +112,14 @@ class Backbone(Protocol):
         ...
 
 
-def positions_after(memory: Memory | None, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return one-dimensional position ids (B, T) of new words after a memory, and the next free position (B,)."""
-    start = torch.zeros(mask.shape[0], dtype=torch.long, device=mask.device) if memory is None else memory.next_position
+def word_positions(mask: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one-dimensional position ids (B, T) of words (B, T) from `start` (B,) on, and the next free (B,)."""
     steps = mask.long().cumsum(1)
     return start[:, None] + (steps - 1).clamp_min(0), start + steps[:, -1]
+
+
+def first_position(mask: Tensor, memory: Memory | None) -> Tensor:
+    """Return the position id (B,) at which the words (B, T) after a memory begin."""
+    if memory is not None:
+        return memory.next_position
+    return torch.zeros(mask.shape[0], dtype=torch.long, device=mask.device)

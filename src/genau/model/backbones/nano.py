@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import DynamicCache, LlamaConfig, LlamaModel, PreTrainedModel
+from transformers import LlamaConfig, LlamaModel, PreTrainedModel
 
-from genau.model.backbones import Memory, Sight, positions_after
+from genau.model.backbones import Memory, Shown, Sight, first_position, reading, word_positions
 from genau.model.backbones.efficientnet_lite import LITE2_STAGES, EfficientNetLite, StageSpec
 
 LEVEL_STAGES = (1, 2, 4, 6)  # strides 4, 8, 16, 32
@@ -22,6 +22,8 @@ TOKEN_GRID = (8, 8)
 
 class NanoBackbone(nn.Module):
     """The embedded default backbone: 64 visual tokens, a pyramid at strides 4, 8, 16 and 32."""
+
+    own_parts: tuple[str, ...] = ("projector.",)
 
     def __init__(self, encoder: EfficientNetLite, decoder: PreTrainedModel) -> None:
         super().__init__()
@@ -50,8 +52,8 @@ class NanoBackbone(nn.Module):
         encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
         return cls(encoder, LlamaModel.from_pretrained(folder / "decoder", local_files_only=True, dtype=torch.float32))
 
-    def look(self, pixel_values: Tensor) -> Sight:
-        """(B, 3, H, W) -> visual tokens on an 8x8 grid and four levels."""
+    def look(self, pixel_values: Tensor, content_hw: Tensor | None = None) -> Sight:
+        """(B, 3, S, S) -> visual tokens on an 8x8 grid, padding included, and four levels."""
         return self.look_again(self.encode(pixel_values))
 
     def encode(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +65,7 @@ class NanoBackbone(nn.Module):
         """Return what `look` gives, from its levels."""
         pooled = F.adaptive_avg_pool2d(pyramid[-1], TOKEN_GRID)  # (B, C, 8, 8)
         tokens: Tensor = self.projector(pooled.flatten(2).transpose(1, 2))  # (B, N, D)
-        return Sight(tokens, TOKEN_GRID, pyramid)
+        return Sight.of_grid(tokens, TOKEN_GRID, pyramid)
 
     @property
     def _word_table(self) -> Tensor:
@@ -72,29 +74,22 @@ class NanoBackbone(nn.Module):
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """(B, T) -> (B, T, D); zeros for ids beyond the base vocabulary (the image and query tokens)."""
-        known = input_ids < self._word_table.shape[0]
-        return F.embedding(input_ids.where(known, 0), self._word_table) * known[..., None]
+        return reading.embed(self._word_table, input_ids)
 
-    def read(self, embeddings: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+    def positions(self, mask: Tensor, start: Tensor, shown: Shown | None = None) -> tuple[Tensor, Tensor]:
+        """Positions go on from word to word; a visual token is one."""
+        return word_positions(mask, start)
+
+    def read(
+        self, embeddings: Tensor, mask: Tensor, memory: Memory | None, shown: Shown | None = None
+    ) -> tuple[Tensor, Memory]:
         """Run the decoder on (B, T, D) after what `memory` holds."""
-        positions, next_position = positions_after(memory, mask)
-        seen = mask if memory is None else torch.cat([memory.seen, mask], 1)
-        cache = DynamicCache(memory.keys_values if memory else None)  # holds the tensors; growing makes new ones
-        with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=self.bf16_decoder):
-            hidden: Tensor = self.decoder(
-                inputs_embeds=embeddings,
-                attention_mask=seen.long(),
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-        layers: Any = tuple((layer.keys, layer.values) for layer in cache.layers)  # type: ignore[union-attr]
-        return hidden.float(), Memory(layers, seen, next_position)
+        positions = self.positions(mask, first_position(mask, memory), shown)
+        return reading.read_on(self.decoder, embeddings, mask, memory, positions, bf16=self.bf16_decoder)
 
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """Tied output embeddings: (..., D) -> (..., V) in fp32."""
-        table = self._word_table if word_ids is None else self._word_table[word_ids]
-        return F.linear(hidden.float(), table.float())
+        return reading.logits(self._word_table, hidden, word_ids)
 
     def initialise_projector(self, generator: torch.Generator) -> None:
         """Draw the projector so that visual tokens have the length of word embeddings."""

@@ -1,0 +1,20 @@
+"""Names to families: a new one is one line here and one file beside nano's."""
+
+from genau.model.backbones import Backbone
+from genau.model.configuration import GenAUConfig
+
+MODEL_TYPES = {  # of a base's own configuration -> backbone
+    "llava_onevision": "llava-onevision",
+    "qwen2_5_vl": "qwen-vl",
+    "qwen3_vl": "qwen-vl",
+    "smolvlm": "smolvlm",
+    "idefics3": "smolvlm",
+}
+
+
+def build_backbone(config: GenAUConfig) -> Backbone:
+    """Build the named backbone with random weights."""
+    from genau.model.backbones.nano import NanoBackbone
+
+    builders = {"nano": NanoBackbone.from_config}
+    return builders[config.backbone](config.backbone_config or {})

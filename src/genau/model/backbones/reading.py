@@ -1,0 +1,56 @@
+"""How a decoder of transformers reads on after a memory; what the families have in common.
+
+Shapes as in `backbones`: B sequences, T words, L remembered tokens, D the decoder's width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache
+
+from genau.model.backbones import Memory
+
+
+def embed(table: Tensor, input_ids: Tensor) -> Tensor:
+    """Return the rows of `table` (V, D) in fp32 for ids (B, T); zeros for ids beyond it."""
+    known = input_ids < table.shape[0]
+    return F.embedding(input_ids.where(known, 0), table).float() * known[..., None]
+
+
+def logits(table: Tensor, hidden: Tensor, word_ids: Tensor | None) -> Tensor:
+    """Return hidden states (..., D) times output embeddings (V, D), or those of `word_ids` only, in fp32."""
+    rows = table if word_ids is None else table[word_ids]
+    return F.linear(hidden.float(), rows.float())
+
+
+def read_on(
+    decoder: Any,  # noqa: ANN401 - a PreTrainedModel without its output layer, or peft's wrapper of one
+    embeddings: Tensor,
+    mask: Tensor,
+    memory: Memory | None,
+    positions: tuple[Tensor, Tensor],
+    *,
+    bf16: bool = False,
+    **more: Any,  # noqa: ANN401 - what a family's decoder takes besides
+) -> tuple[Tensor, Memory]:
+    """Run the decoder on (B, T, D) after what `memory` holds; return hidden states (B, T, D) in fp32 and the memory.
+
+    `positions` are the words' ids in the form that the decoder takes, and the next free one (B,); `bf16` makes the
+    products of an fp32 decoder in bf16.
+    """
+    position_ids, next_position = positions
+    seen = mask if memory is None else torch.cat([memory.seen, mask], 1)
+    cache = DynamicCache(memory.keys_values if memory else None)  # holds the tensors; growing makes new ones
+    with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=bf16):
+        hidden: Tensor = decoder(
+            inputs_embeds=embeddings.to(decoder.dtype) if decoder.dtype != torch.float32 else embeddings,
+            attention_mask=seen.long(),
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+            **more,
+        ).last_hidden_state
+    layers: Any = tuple((layer.keys, layer.values) for layer in cache.layers)  # type: ignore[union-attr]
+    return hidden.float(), Memory(layers, seen, next_position)
