@@ -77,7 +77,9 @@ def layer_bytes(sizes: DecoderSizes, reading: Reading, dtype: str, rank: int, dr
     if sizes.head_norms:
         norms += FP32 * tokens * (asked + kept + sizes.heads + sizes.key_heads)
     attention = 2 * b * tokens * asked  # queries and result
-    attention += 2 * b * reading.rows * reading.keys * asked  # keys and values, repeated for every head: there is a mask
+    attention += (
+        2 * b * reading.rows * reading.keys * asked
+    )  # keys and values, repeated for every head: there is a mask
     attention += b * tokens * reading.keys + FP32 * tokens * sizes.heads  # the mask as numbers; log-sum-exp
     gated = 3 * b * tokens * sizes.inner  # gate, its activation, up
     return norms + attention + gated + _lora_bytes(sizes, tokens, dtype, rank, dropout_mask)
@@ -114,6 +116,15 @@ def passing_bytes(sizes: DecoderSizes, reading: Reading, dtype: str) -> int:
     stream = 2 * FP32 * tokens * sizes.width  # residual and its norm
     attention = b * (3 * tokens * asked + 2 * reading.rows * reading.keys * asked + tokens * reading.keys)
     return stream + max(attention, 3 * b * tokens * sizes.inner)
+
+
+def head_bytes(cells: int, channels: int, upsample: int, width: int = 64) -> int:
+    """Return what the map head keeps of a picture for the backward pass, four levels of `cells` x `channels`.
+
+    Numbers for a cell, measured and so only for heads like ours: 10 x channels, that is each level, its normalised
+    copy and the residuals of two; 20 x width on three levels; 6 x width on each of the cells that the finest becomes.
+    """
+    return FP32 * cells * (10 * channels + width * (20 + 6 * upsample**2))
 
 
 def saved_bytes(work: Any, weights: nn.Module) -> int:  # noqa: ANN401 - any call without arguments

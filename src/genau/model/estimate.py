@@ -1,8 +1,8 @@
 """What a base would need of a GPU, before a byte of it is fetched: memory for inspection and for training.
 
 Weights, gradients and optimizer are counted exactly; activations by the formulas of `activations`, which tests hold
-against measurement. Left out: the CUDA context, fragmentation and kernels' scratch (for which `USABLE` leaves room), and
-what training keeps on the CPU. Sharding follows Rajbhandari et al., *ZeRO* (arXiv 1910.02054, section 5): stage 3, and
+against measurement. Left out: the CUDA context, fragmentation and kernels' scratch, for which `USABLE` leaves room.
+Sharding follows Rajbhandari et al., *ZeRO* (arXiv 1910.02054, section 5): stage 3, and
 FSDP alike, divides weights, gradients and optimizer by the GPUs and gathers what it computes.
 """
 
@@ -13,9 +13,17 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from genau.errors import UsageError, suggest
-from genau.model.activations import FP32, DecoderSizes, Reading, kept_bytes, memory_bytes, passing_bytes
+from genau.model.activations import (
+    FP32,
+    DecoderSizes,
+    Reading,
+    head_bytes,
+    kept_bytes,
+    memory_bytes,
+    passing_bytes,
+)
 from genau.model.backbones.catalog import family_of
-from genau.model.parameters import LEVELS, Parameters, count_parameters
+from genau.model.parameters import LEVELS, UPSAMPLE, Parameters, count_parameters
 
 GIB = 2**30
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}  # nf4: one fp32 scale for 64 numbers
@@ -24,8 +32,7 @@ OPTIMIZER_BYTES = 2 * FP32  # AdamW: two moments
 GPUS_GIB = (24, 40, 80)
 USABLE = 0.92  # of a GPU
 MAX_LIVE = 10**9  # gathered numbers that ZeRO-3 keeps (DeepSpeed's `stage3_max_live_parameters`)
-INSTRUCTION_WORDS = 120  # the fixed instruction
-HEAD_WIDTH_COPIES = 10  # tensors of the head's width that it keeps for each cell of a level
+INSTRUCTION_WORDS, QUESTION_WORDS = 40, 40  # tokens of the fixed instruction, and of a question without its answer
 LOGITS_COPIES = 3  # logits, their softmax, their gradient
 
 
@@ -71,7 +78,8 @@ class Memory:
     @property
     def total(self) -> float:
         """Their sum."""
-        return sum(asdict(self).values())
+        values: dict[str, float] = asdict(self)
+        return sum(values.values())
 
     def fits(self) -> dict[int, bool]:
         """Return whether it fits, by a GPU's memory in GiB."""
@@ -79,7 +87,9 @@ class Memory:
 
     def to_dict(self) -> dict[str, Any]:
         """Return GiB, rounded, and what it fits on."""
-        numbers = {f"{name}_gib": round(value / GIB, 3) for name, value in (asdict(self) | {"total": self.total}).items()}
+        numbers = {
+            f"{name}_gib": round(value / GIB, 3) for name, value in (asdict(self) | {"total": self.total}).items()
+        }
         return numbers | {"fits": {f"{size} GiB": fits for size, fits in self.fits().items()}}
 
 
@@ -127,6 +137,8 @@ def estimate(config: PreTrainedConfig, workload: Workload) -> Estimate:
     rows, asked = workload.batch_size, workload.batch_size * workload.questions
     before = INSTRUCTION_WORDS + seen.tokens
     passes = (Reading(rows, seen.tokens, before), Reading(asked, workload.words, before + workload.words))
+    packed = before + workload.questions * workload.words  # training reads a picture and all its questions in one pass
+    lessons = (Reading(rows, packed, packed), Reading(asked, QUESTION_WORDS, INSTRUCTION_WORDS + QUESTION_WORDS))
     held = memory_bytes(decoder, rows, before, workload.product)
     held += memory_bytes(decoder, asked, before + workload.words, workload.product)
     looking = rows * seen.passing_bytes(workload.product)
@@ -136,12 +148,12 @@ def estimate(config: PreTrainedConfig, workload: Workload) -> Estimate:
     training = {}
     for name, checkpointing in (("plain", False), ("checkpointing", True)):
         kept = [
-            kept_bytes(decoder, one, workload.product, workload.rank, checkpointing=checkpointing) for one in passes
+            kept_bytes(decoder, one, workload.product, workload.rank, checkpointing=checkpointing) for one in lessons
         ]
         training[name] = Memory(
             weights=weights[workload.dtype] + added,
             activations=max(looking, sum(kept) + head + logits),
-            keys_values=held,
+            keys_values=0,  # the packed pass keeps no memory beside its activations
             gradients=FP32 * parameters.trainable,
             optimizer=OPTIMIZER_BYTES * parameters.trainable,
         )
@@ -203,10 +215,8 @@ class _Seen:
             side = canvas or 2 * vision.image_size
             crops, crop = math.ceil(side / vision.image_size), vision.image_size // vision.patch_size
             grid, patches = crops * crop, (crops**2 + 1) * crop**2
-            if family == "smolvlm":
-                tokens = patches // config.scale_factor**2  # type: ignore[attr-defined]
-            else:
-                tokens = patches + grid  # a token ends each row of the crops
+            shuffled: int = getattr(config, "scale_factor", 1) ** 2
+            tokens = patches // shuffled + (grid if family == "llava-onevision" else 0)  # a token ends each row there
         return cls(side, tokens, patches, vision.hidden_size, vision.intermediate_size, grid**2)
 
     def passing_bytes(self, dtype: str) -> int:
@@ -217,5 +227,5 @@ class _Seen:
 
     @property
     def head_bytes(self) -> int:
-        """Return what the map head keeps for a picture: each level, normalised, and tensors of its own width."""
-        return FP32 * LEVELS * self.cells * (2 * self.width + HEAD_WIDTH_COPIES * 64)
+        """Return what the map head keeps for a picture."""
+        return head_bytes(self.cells, self.width, UPSAMPLE)

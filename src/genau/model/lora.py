@@ -33,7 +33,8 @@ def lora_targets(decoder: nn.Module) -> tuple[str, ...]:
 
 def linear_layers(decoder: nn.Module) -> list[tuple[str, nn.Linear]]:
     """Return a decoder's linear layers with their full names, quantised ones too; LoRA's own are left out."""
-    base: Any = decoder.get_base_model() if hasattr(decoder, "peft_config") else decoder
+    wrapped: Any = decoder
+    base = wrapped.get_base_model() if hasattr(decoder, "peft_config") else wrapped
     return [
         (name.removesuffix(".base_layer"), module)
         for name, module in base.named_modules()
@@ -54,7 +55,7 @@ def lora_parameters(decoder: nn.Module, rank: int) -> int:
 def check_targets(wanted: Iterable[str] | str, decoder: nn.Module, where: str) -> None:
     """Refuse an adapter whose target modules do not exist in the decoder.
 
-    `wanted` are names as peft keeps them; one string is a pattern over full names (or `all-linear`) and is left to peft.
+    `wanted` are names as peft keeps them; one string is a pattern over full names, and is left to peft.
 
     Raises:
         CheckpointError: which are missing, and which there are.

@@ -13,6 +13,7 @@ from genau.model.lora import linear_layers, lora_parameters
 from genau.model.modeling import GenAUModel
 
 LEVELS = 4  # of a transformer: the outputs of four of its blocks
+UPSAMPLE = 4  # of the finest, as large families have it
 PARTS = {  # beginnings of names, the more special first
     "projector": (
         "model.multi_modal_projector.",
@@ -118,5 +119,5 @@ class _Outline(nn.Module):
 
 def _own_parameters(vision: int, width: int) -> int:
     with torch.device("meta"):
-        model = GenAUModel(GenAUConfig(), _Outline((vision,) * LEVELS, width))  # type: ignore[arg-type]
+        model = GenAUModel(GenAUConfig(upsample=UPSAMPLE), _Outline((vision,) * LEVELS, width))  # type: ignore[arg-type]
     return sum(parameter.numel() for parameter in model.parameters())

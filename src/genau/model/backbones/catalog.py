@@ -13,15 +13,9 @@ from typing import Any
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from genau.errors import CheckpointError, UsageError, suggest
+from genau.model.backbones.families import MODEL_TYPES
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
-FAMILIES = {  # `model_type` of a checkpoint's config.json -> the adapter that reads it
-    "llava_onevision": "llava-onevision",
-    "qwen2_5_vl": "qwen-vl",
-    "qwen3_vl": "qwen-vl",
-    "smolvlm": "smolvlm",
-    "idefics3": "smolvlm",
-}
 ADAPTER_PAGE = "docs/backbones.md"
 
 
@@ -68,7 +62,7 @@ def known(name: str) -> KnownCheckpoint:
         if name.lower() in {full.lower(), full.split("/")[1].lower()}:
             return checkpoint
     short = {full.split("/")[1]: full for full in checkpoints}
-    close = suggest(name, checkpoints) or suggest(name.split("/")[-1], short)
+    close = suggest(name, checkpoints) or suggest(name.rpartition("/")[2], short)
     raise UsageError(f"{name!r} is not a supported checkpoint.{close} Supported are: {', '.join(checkpoints)}.")
 
 
@@ -93,10 +87,10 @@ def family_of(model_type: str | None, where: str) -> str:
     Raises:
         CheckpointError: none does; the message says which there are and what a new one needs.
     """
-    if model_type in FAMILIES:
-        return FAMILIES[model_type]
-    known_types = ", ".join(f"{name} ({family})" for name, family in FAMILIES.items())
+    if model_type in MODEL_TYPES:
+        return MODEL_TYPES[model_type]
+    known_types = ", ".join(f"{name} ({family})" for name, family in MODEL_TYPES.items())
     raise CheckpointError(
         f"{where} has model_type {model_type!r}, which no backbone of GenAU reads. Supported are {known_types}."
-        f"{suggest(str(model_type), FAMILIES)} A new family is one adapter file: see {ADAPTER_PAGE}, 'A new family'."
+        f"{suggest(str(model_type), MODEL_TYPES)} A new family is one adapter file: see {ADAPTER_PAGE}, 'A new family'."
     )
