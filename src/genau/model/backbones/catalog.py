@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from genau.errors import CheckpointError, UsageError, suggest
@@ -75,7 +76,7 @@ def build_config(fields: dict[str, Any], where: str) -> PreTrainedConfig:
     family_of(fields.get("model_type"), where)
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{where}: config.json cannot be read ({reason}). Copy it again.") from error
     return config
