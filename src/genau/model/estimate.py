@@ -6,13 +6,13 @@ Sharding follows Rajbhandari et al., *ZeRO* (arXiv 1910.02054, section 5): stage
 FSDP alike, divides weights, gradients and optimizer by the GPUs and gathers what it computes.
 """
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from genau.errors import UsageError, suggest
+from genau.layouts import layout_of
 from genau.model.activations import (
     FP32,
     DecoderSizes,
@@ -23,6 +23,7 @@ from genau.model.activations import (
     passing_bytes,
 )
 from genau.model.backbones.catalog import family_of
+from genau.model.backbones.families import family
 from genau.model.parameters import LEVELS, UPSAMPLE, Parameters, count_parameters
 
 GIB = 2**30
@@ -205,18 +206,15 @@ class _Seen:
 
     @classmethod
     def of(cls, config: PreTrainedConfig, canvas: int | None) -> "_Seen":
+        """Follow the family's own habits."""
         vision: Any = config.vision_config
-        family = family_of(config.model_type, "The base")
-        if family == "qwen-vl":
-            side = canvas or 56 * vision.patch_size
-            grid = side // vision.patch_size
-            tokens, patches = grid**2 // vision.spatial_merge_size**2, grid**2
-        else:  # crops of the tower's own size beside the whole picture
-            side = canvas or 2 * vision.image_size
-            crops, crop = math.ceil(side / vision.image_size), vision.image_size // vision.patch_size
-            grid, patches = crops * crop, (crops**2 + 1) * crop**2
-            shuffled: int = getattr(config, "scale_factor", 1) ** 2
-            tokens = patches // shuffled + (grid if family == "llava-onevision" else 0)  # a token ends each row there
+        habits = family(family_of(config.model_type, "The base")).habits(config.to_dict(), canvas)
+        side = habits.image_size
+        pieces = layout_of(habits.layout).pieces((side, side))
+        grid = side // vision.patch_size
+        crop = vision.image_size // vision.patch_size if hasattr(vision, "image_size") else 0
+        patches = grid**2 + crop**2  # towers of one picture size see the whole beside its crops
+        tokens = sum(piece for piece in pieces if isinstance(piece, int))
         return cls(side, tokens, patches, vision.hidden_size, vision.intermediate_size, grid**2)
 
     def passing_bytes(self, dtype: str) -> int:

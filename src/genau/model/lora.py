@@ -71,3 +71,29 @@ def check_targets(wanted: Iterable[str] | str, decoder: nn.Module, where: str) -
             f"{', '.join(there)}.{suggest(missing[0], there)} The adapter belongs to another base: see `base` in its "
             "config.json."
         )
+
+
+def merge(decoder: nn.Module) -> None:
+    """Add LoRA to the layers' own weights, in place: faster to read with; `unmerge` takes it away again.
+
+    Raises:
+        CheckpointError: the decoder has no LoRA.
+    """
+    _wrapped(decoder).merge_adapter(safe_merge=True)
+
+
+def unmerge(decoder: nn.Module) -> None:
+    """Take LoRA out of the layers' own weights again, so that it trains or is left out.
+
+    Raises:
+        CheckpointError: the decoder has no LoRA, or what had it was unloaded.
+    """
+    _wrapped(decoder).unmerge_adapter()
+
+
+def _wrapped(decoder: nn.Module) -> Any:  # noqa: ANN401 - peft's model
+    if not hasattr(decoder, "peft_config"):
+        raise CheckpointError(
+            f"{type(decoder).__name__} carries no LoRA. Load the adapter form with merge=False to have it apart."
+        )
+    return decoder
