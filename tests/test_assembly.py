@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from genau import checkpoints, shards
-from genau.assembly import Loading, is_quantised, kept_whole, untrained_on
+from genau.assembly import Loading, is_quantised, kept_whole, loading_for, untrained_on
 from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
 from genau.errors import CheckpointError, UsageError, WeightsError
@@ -373,6 +373,12 @@ def test_what_does_not_exist_is_refused_with_what_does() -> None:
     with pytest.raises(UsageError, match="quantize '3bit' is not one of 8bit, 4bit"):
         Loading(quantize="3bit")  # type: ignore[arg-type]
     assert Loading().torch_dtype == torch.float32
+
+
+def test_a_large_base_goes_straight_to_its_gpu_and_nano_does_not() -> None:
+    assert loading_for(GenAUConfig(backbone="qwen-vl"), "cuda:1") == Loading(device_map="cuda:1")
+    assert loading_for(GenAUConfig(backbone="qwen-vl"), "cpu") == Loading()
+    assert loading_for(GenAUConfig(), "cuda:1") == Loading()
 
 
 def test_nano_is_not_loaded_in_other_ways(folder: Path) -> None:
