@@ -14,7 +14,17 @@ MODEL_TYPES = {  # of a base's own configuration -> backbone
 
 def build_backbone(config: GenAUConfig) -> Backbone:
     """Build the named backbone with random weights."""
-    from genau.model.backbones.nano import NanoBackbone
+    sizes = config.backbone_config or {}
+    match config.backbone:
+        case "llava-onevision":
+            from genau.model.backbones.llava_onevision import LlavaOnevisionBackbone
 
-    builders = {"nano": NanoBackbone.from_config}
-    return builders[config.backbone](config.backbone_config or {})
+            return LlavaOnevisionBackbone.from_config(sizes, config.image_size)
+        case "smolvlm":
+            from genau.model.backbones.smolvlm import SmolVLMBackbone
+
+            return SmolVLMBackbone.from_config(sizes, config.image_size)
+        case _:
+            from genau.model.backbones.nano import NanoBackbone
+
+            return NanoBackbone.from_config(sizes)
