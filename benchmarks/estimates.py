@@ -1,4 +1,4 @@
-"""What every supported checkpoint would need of a GPU, the table of docs/backbones.md: `python benchmarks/estimates.py`.
+"""What every checkpoint would need of a GPU: the table of docs/backbones.md, by `python benchmarks/estimates.py`.
 
 From the sizes in the package, on the meta device; nothing is fetched and nothing is run.
 """

@@ -232,10 +232,11 @@ def test_an_untrained_model_starts_from_the_bases_own_projector(bases_of: Callab
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("kind", ["idefics3", "qwen3_vl"])
 def test_what_is_ours_stays_in_fp32_on_a_base_in_bf16(
-    bases_of: Callable[[str], Path], tmp_path: Path, picture: Draw
+    kind: str, bases_of: Callable[[str], Path], tmp_path: Path, picture: Draw
 ) -> None:
-    model, processor = trained_on(bases_of("idefics3"))
+    model, processor = trained_on(bases_of(kind))
     checkpoints.save_adapter(tmp_path / "form", model, processor, THRESHOLDS)
     loaded = checkpoints.load(tmp_path / "form", loading=Loading(dtype="bfloat16"))
     kinds = {name: parameter.dtype for name, parameter in loaded.model.named_parameters()}
