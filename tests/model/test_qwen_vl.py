@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -283,12 +284,14 @@ def test_a_lit_patch_is_found_at_its_cell_of_every_level_and_in_the_token_of_tha
 def test_levels_are_four_depths_of_the_tower_and_zero_where_nothing_is_seen(
     backbone: QwenVLBackbone, processor: GenAUProcessor, pictures: list[NDArray[np.uint8]]
 ) -> None:
+    QwenVLBackbone(backbone.tower, backbone.decoder, backbone.output)  # a second owner changes nothing
     kept: list[Tensor] = []
     passes: list[int] = []
     backbone.tower.register_forward_hook(lambda *_: passes.append(1))
     for block in backbone.tower.blocks:
         block.register_forward_hook(lambda _, __, out: kept.append(out))
     sight = looked(backbone, processor, pictures)
+    assert len(sight.pyramid) == 4
     assert len(passes) == 1  # one pass for tokens and pyramid
     for depth, level in zip(DEPTHS, sight.pyramid, strict=True):
         seen = kept[depth - 1].norm(dim=1).sort().values  # whatever their order
@@ -297,6 +300,19 @@ def test_levels_are_four_depths_of_the_tower_and_zero_where_nothing_is_seen(
         assert not level[0, :, 12:].any()
         assert not level[1, :, :, 8:].any()
     assert (sight.token_cells[1, 32:] == -1).all()
+
+
+@torch.no_grad()
+def test_pictures_looked_at_in_two_threads_at_once_keep_their_own_levels(
+    backbone: QwenVLBackbone, processor: GenAUProcessor, pictures: list[NDArray[np.uint8]]
+) -> None:
+    alone = [looked(backbone, processor, [rgb]).pyramid for rgb in pictures]
+    with ThreadPoolExecutor(2) as threads:
+        jobs = [threads.submit(looked, backbone, processor, [rgb]) for rgb in pictures * 4]
+    for job, before in zip(jobs, alone * 4, strict=True):
+        pyramid = job.result().pyramid
+        assert len(pyramid) == len(before)
+        assert all(torch.allclose(one, other, atol=TOLERANCE) for one, other in zip(pyramid, before, strict=True))
 
 
 def test_a_tower_of_odd_depth_gives_levels_from_its_first_quarter_to_its_end() -> None:
@@ -551,10 +567,12 @@ def test_a_base_is_loaded_from_a_folder_and_stays_what_it_is(reference: Any, tmp
 
 def test_the_configuration_names_the_family_and_is_left_as_it_was(kind: str) -> None:
     assert MODEL_TYPES[kind] == "qwen-vl"
-    before = copy.deepcopy(SIZES[kind])
-    built = build_backbone(GenAUConfig(backbone="qwen-vl", backbone_config=SIZES[kind], image_size=CANVAS))
+    sizes = copy.deepcopy(SIZES[kind])
+    sizes["vision_config"]["model_type"] = kind  # as older files have it
+    before = copy.deepcopy(sizes)
+    built = build_backbone(GenAUConfig(backbone="qwen-vl", backbone_config=sizes, image_size=CANVAS))
     assert isinstance(built, QwenVLBackbone)
-    assert SIZES[kind] == before
+    assert sizes == before
     assert built.level_channels == (32,) * 4
     assert (built.output is None) == (kind == "qwen3_vl")  # its tables are tied
 

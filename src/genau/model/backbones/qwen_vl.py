@@ -8,6 +8,7 @@ one, p the pixels on the side of a patch, G the visual tokens on the canvas's si
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from genau.layouts import QwenLayout, layout_settings
 from genau.model.backbones import Habits, Memory, Shown, Sight, first_position, reading
 
 LEVELS = 4
+# What blocks say in the pass at hand; each thread has its own.
+KEPT: ContextVar[dict[nn.Module, Tensor] | None] = ContextVar("kept", default=None)
 DEFAULT_SIDE = 32  # visual tokens on the canvas's side: 896 pixels of Qwen2.5-VL, 1024 of Qwen3-VL
 COLOURS = {  # mean and scale of 8-bit values by which each was trained
     "qwen2_5_vl": ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)),
@@ -83,6 +86,13 @@ def habits(base: Mapping[str, Any], image_size: int | None = None) -> Habits:
     )
 
 
+def _keep(block: nn.Module, inputs: object, hidden: Tensor) -> None:
+    """Keep what a block says for the pass at hand."""
+    kept = KEPT.get()
+    if kept is not None:
+        kept[block] = hidden
+
+
 def _in_own_dtype(merger: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Let a merger be trained in fp32 inside a tower in bf16."""
     dtype = next(merger.parameters()).dtype
@@ -94,11 +104,13 @@ class QwenVLBackbone(nn.Module):
 
     own_parts: tuple[str, ...] = ("tower.merger.", "tower.deepstack_merger_list.")
 
+    tower: Any  # either family's vision model, its mergers included
+    decoder: Any  # a PreTrainedModel
+
     def __init__(self, tower: PreTrainedModel, decoder: PreTrainedModel, output: nn.Module | None) -> None:
         """`output` is the output layer, None where it is the table of word embeddings."""
         super().__init__()
-        self.tower: Any = tower
-        self.decoder: Any = decoder
+        self.tower, self.decoder = tower, decoder
         self.output = output
         self.hidden_size: int = decoder.config.hidden_size
         self.bf16_decoder = False  # training may use bf16 products in an fp32 decoder
@@ -111,7 +123,9 @@ class QwenVLBackbone(nn.Module):
         for name, weight in self.named_parameters():
             if name.startswith("tower.") and not name.startswith(self.own_parts):
                 weight.requires_grad_(False)
-        for merger in (tower.merger, *getattr(tower, "deepstack_merger_list", ())):
+        for depth in self.levels:
+            self.tower.blocks[depth - 1].register_forward_hook(_keep)
+        for merger in (self.tower.merger, *getattr(tower, "deepstack_merger_list", ())):
             merger.register_forward_pre_hook(_in_own_dtype)
 
     @classmethod
@@ -140,18 +154,22 @@ class QwenVLBackbone(nn.Module):
         side = pixel_values.shape[-1] // self.cell  # G
         grids = -(-content_hw.to(pixel_values.device) // self.cell)  # (B, 2)
         shapes = [(int(r), int(c)) for r, c in grids.tolist()]
-        seen = self.tower(
-            torch.cat([self._patches(canvas, shape) for canvas, shape in zip(pixel_values, shapes, strict=True)]),
-            grid_thw=torch.cat([torch.ones_like(grids[:, :1]), grids * self.merge], 1),
-            output_hidden_states=self.levels,  # the first is the input of the first block
-        )
+        patches = [self._patches(canvas, shape) for canvas, shape in zip(pixel_values, shapes, strict=True)]
+        grid_thw = torch.cat([torch.ones_like(grids[:, :1]), grids * self.merge], 1)
+        kept: dict[nn.Module, Tensor] = {}
+        before = KEPT.set(kept)
+        try:
+            seen = self.tower(torch.cat(patches), grid_thw=grid_thw)
+        finally:
+            KEPT.reset(before)
         tokens, *deep = (
             pad_sequence(flat.float().split([r * c for r, c in shapes]), batch_first=True)
             for flat in (seen.pooler_output, *(getattr(seen, "deepstack_features", None) or ()))
         )
         own = torch.arange(side**2, device=grids.device).unflatten(0, (side, side))
         cells = pad_sequence([own[:r, :c].flatten() for r, c in shapes], batch_first=True, padding_value=-1)
-        pyramid = tuple(self._on_canvas(seen.hidden_states[level], shapes, side) for level in self.levels)
+        levels = [kept[self.tower.blocks[depth - 1]] for depth in self.levels]
+        pyramid = tuple(self._on_canvas(level, shapes, side) for level in levels)
         return Sight(tokens, grids.prod(1), cells, (side, side), pyramid, tuple(deep), grids)
 
     def _patches(self, canvas: Tensor, shape: tuple[int, int]) -> Tensor:
