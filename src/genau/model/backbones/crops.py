@@ -125,13 +125,17 @@ def level_blocks(count: int) -> tuple[int, int, int, int]:
     return first, second, third, count
 
 
-def look_through(tower: Any, views: Tensor, blocks: Sequence[int]) -> tuple[Any, dict[int, Tensor]]:  # noqa: ANN401
-    """Return a tower's output for views (n, 3, V, V), and the states (n, s * s, C) after some of its blocks.
+def look_through(tower: Any, embedded: Tensor, blocks: Sequence[int]) -> dict[int, Tensor]:  # noqa: ANN401
+    """Return the states (n, s * s, C) after some of a tower's blocks, from embedded patches, which are those after 0.
 
-    0 is before the first block. Other states are not kept: of large towers they take gigabytes.
+    Asked for its states, a tower would keep all of them: gigabytes where it is large.
     """
-    output = tower(pixel_values=views.to(tower.dtype), output_hidden_states=sorted(set(blocks)))
-    return output, {block: output.hidden_states[block] for block in blocks}
+    states, hidden = {0: embedded}, embedded
+    for number, block in enumerate(tower.encoder.layers, 1):
+        hidden = block(hidden, None)  # no mask: of a view every patch is read
+        if number in blocks:
+            states[number] = hidden
+    return states
 
 
 def sight_of(

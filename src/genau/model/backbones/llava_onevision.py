@@ -71,7 +71,8 @@ class LlavaOnevisionBackbone(nn.Module):
         """
         places, batch = self.cutting.places(content_hw), len(pixel_values)
         views = torch.cat([self.cutting.whole(pixel_values, content_hw), self.cutting.cut(pixel_values, places)])
-        _, states = look_through(self.tower, views, [*self.levels, *self.chosen])
+        embedded = self.tower.embeddings(views.to(self.tower.dtype))
+        states = look_through(self.tower, embedded, [*self.levels, *self.chosen])
         pyramid = tuple(self.cutting.stitch(states[block][batch:], places) for block in self.levels)
         features = torch.cat([states[block] for block in self.chosen], -1)
         projected = self.projector(features.to(self.newline.dtype))  # (B + n, s * s, D)

@@ -70,10 +70,13 @@ class SmolVLMBackbone(nn.Module):
         views = [self.cutting.cut(pixel_values, places)]
         if cut:
             views.append(self.cutting.whole(pixel_values[cut], content_hw[cut]))
-        output, states = look_through(self.tower, torch.cat(views), self.levels)
+        seen = torch.cat(views).to(self.tower.dtype)
+        full = torch.ones(len(seen), self.cutting.cells, self.cutting.cells, dtype=torch.bool, device=seen.device)
+        embedded = self.tower.embeddings(pixel_values=seen, patch_attention_mask=full)
+        states = look_through(self.tower, embedded, self.levels)
         pyramid = tuple(self.cutting.stitch(states[block][:total], places) for block in self.levels)
-        features = output.last_hidden_state.to(next(self.projector.parameters()).dtype)
-        projected = self.projector(features)  # (n + whole ones, t * t, D)
+        features = self.tower.post_layernorm(states[self.levels[-1]])
+        projected = self.projector(features.to(next(self.projector.parameters()).dtype))  # (n + whole ones, t * t, D)
         placed = self.cutting.cells_of(places, side)
         nowhere = torch.full_like(placed[0], -1)
         tokens, cells = [], []
