@@ -19,6 +19,7 @@ from genau.errors import CheckpointError
 from genau.model.backbones import Sight
 
 ContextScales = tuple[tuple[tuple[int, ...], int, int], ...]  # as in GenAUConfig
+USUAL_ACROSS = 2  # crops: finer than the canvas of nano, and five views of a picture at most
 MIDDLE_LEVELS = (1, 2)  # first blocks see edges, last ones things: what is odd shows between them
 
 
@@ -41,14 +42,14 @@ class Cutting:
     patch: int  # p, pixels
 
     @classmethod
-    def of(cls, canvas: int, view: int, patch: int, most: int) -> "Cutting":
-        """Return how a canvas of at most `most` crops across is cut.
+    def of(cls, canvas: int | None, view: int, patch: int, most: int) -> "Cutting":
+        """Return how a canvas of at most `most` crops across is cut; it is of the usual size unless given.
 
         Raises:
             CheckpointError: it is not of whole crops, or of too many.
         """
-        cutting = cls(canvas, view, patch)
-        if canvas % cutting.crop or not 1 <= cutting.across <= most:
+        cutting = cls(view // patch * patch * USUAL_ACROSS if canvas is None else canvas, view, patch)
+        if cutting.canvas % cutting.crop or not 1 <= cutting.across <= most:
             sizes = [str(cutting.crop * count) for count in range(1, most + 1)]
             raise CheckpointError(
                 f"image_size={canvas} is not 1 to {most} crops of {cutting.crop} pixels, which this base sees at once. "
