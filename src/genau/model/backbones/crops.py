@@ -19,6 +19,7 @@ from genau.errors import CheckpointError
 from genau.model.backbones import Sight
 
 ContextScales = tuple[tuple[tuple[int, ...], int, int], ...]  # as in GenAUConfig
+USUAL_ACROSS = 2  # crops: finer than the canvas of nano, and five views of a picture at most
 MIDDLE_LEVELS = (1, 2)  # first blocks see edges, last ones things: what is odd shows between them
 
 
@@ -41,14 +42,14 @@ class Cutting:
     patch: int  # p, pixels
 
     @classmethod
-    def of(cls, canvas: int, view: int, patch: int, most: int) -> "Cutting":
-        """Return how a canvas of at most `most` crops across is cut.
+    def of(cls, canvas: int | None, view: int, patch: int, most: int) -> "Cutting":
+        """Return how a canvas of at most `most` crops across is cut; it is of the usual size unless given.
 
         Raises:
             CheckpointError: it is not of whole crops, or of too many.
         """
-        cutting = cls(canvas, view, patch)
-        if canvas % cutting.crop or not 1 <= cutting.across <= most:
+        cutting = cls(view // patch * patch * USUAL_ACROSS if canvas is None else canvas, view, patch)
+        if cutting.canvas % cutting.crop or not 1 <= cutting.across <= most:
             sizes = [str(cutting.crop * count) for count in range(1, most + 1)]
             raise CheckpointError(
                 f"image_size={canvas} is not 1 to {most} crops of {cutting.crop} pixels, which this base sees at once. "
@@ -125,13 +126,17 @@ def level_blocks(count: int) -> tuple[int, int, int, int]:
     return first, second, third, count
 
 
-def look_through(tower: Any, views: Tensor, blocks: Sequence[int]) -> tuple[Any, dict[int, Tensor]]:  # noqa: ANN401
-    """Return a tower's output for views (n, 3, V, V), and the states (n, s * s, C) after some of its blocks.
+def look_through(tower: Any, embedded: Tensor, blocks: Sequence[int]) -> dict[int, Tensor]:  # noqa: ANN401
+    """Return the states (n, s * s, C) after some of a tower's blocks, from embedded patches, which are those after 0.
 
-    0 is before the first block. Other states are not kept: of large towers they take gigabytes.
+    Asked for its states, a tower would keep all of them: gigabytes where it is large.
     """
-    output = tower(pixel_values=views.to(tower.dtype), output_hidden_states=sorted(set(blocks)))
-    return output, {block: output.hidden_states[block] for block in blocks}
+    states, hidden = {0: embedded}, embedded
+    for number, block in enumerate(tower.encoder.layers, 1):
+        hidden = block(hidden, None)  # no mask: of a view every patch is read
+        if number in blocks:
+            states[number] = hidden
+    return states
 
 
 def sight_of(

@@ -18,7 +18,6 @@ from genau.model.backbones.crops import Cutting, level_blocks, look_through, sig
 
 MODEL_TYPE = "llava_onevision"
 MOST_ACROSS = 3  # more than nine crops in all would be read shrunk ("anyres_max_9")
-USUAL_ACROSS = 2
 GREY = 127.5  # mean and scale of SigLIP's pictures, of 8-bit values
 
 
@@ -71,7 +70,8 @@ class LlavaOnevisionBackbone(nn.Module):
         """
         places, batch = self.cutting.places(content_hw), len(pixel_values)
         views = torch.cat([self.cutting.whole(pixel_values, content_hw), self.cutting.cut(pixel_values, places)])
-        _, states = look_through(self.tower, views, [*self.levels, *self.chosen])
+        embedded = self.tower.embeddings(views.to(self.tower.dtype))
+        states = look_through(self.tower, embedded, [*self.levels, *self.chosen])
         pyramid = tuple(self.cutting.stitch(states[block][batch:], places) for block in self.levels)
         features = torch.cat([states[block] for block in self.chosen], -1)
         projected = self.projector(features.to(self.newline.dtype))  # (B + n, s * s, D)
@@ -114,7 +114,7 @@ class LlavaOnevisionBackbone(nn.Module):
         return reading.logits(self._word_table if self.output is None else self.output.weight, hidden, word_ids)
 
 
-def cutting_of(config: Any, image_size: int) -> Cutting:  # noqa: ANN401 - LlavaOnevisionConfig
+def cutting_of(config: Any, image_size: int | None) -> Cutting:  # noqa: ANN401 - LlavaOnevisionConfig
     """Return how a canvas is cut for a base.
 
     Raises:
@@ -130,15 +130,13 @@ def cutting_of(config: Any, image_size: int) -> Cutting:  # noqa: ANN401 - Llava
 
 
 def habits(base: dict[str, Any], image_size: int | None = None) -> Habits:
-    """Return what follows from a base's configuration; the canvas is of two crops across unless `image_size` says.
+    """Return what follows from a base's configuration; the canvas is of the usual size unless `image_size` says.
 
     Raises:
         CheckpointError: `image_size` does not fit.
     """
     config = AutoConfig.for_model(**base)
-    vision = config.vision_config
-    usual = USUAL_ACROSS * (vision.image_size // vision.patch_size * vision.patch_size)
-    cutting = cutting_of(config, image_size or usual)
+    cutting = cutting_of(config, image_size)
     return Habits(
         image_size=cutting.canvas,
         layout=layout_settings(LlavaOnevisionLayout(cutting.cells**2, cutting.patch)),

@@ -15,7 +15,6 @@ from genau.model.backbones import Habits, Memory, Shown, Sight, first_position, 
 from genau.model.backbones.crops import Cutting, level_blocks, look_through, sight_of
 
 MOST_ACROSS = 4  # of the published processors
-USUAL_ACROSS = 2
 GREY = 127.5  # mean and scale of SigLIP's pictures, of 8-bit values
 LLAMA3_WORDS = 128_000  # Idefics3-8B speaks by Llama 3, whose texts begin with another word than SmolLM2's
 
@@ -70,10 +69,13 @@ class SmolVLMBackbone(nn.Module):
         views = [self.cutting.cut(pixel_values, places)]
         if cut:
             views.append(self.cutting.whole(pixel_values[cut], content_hw[cut]))
-        output, states = look_through(self.tower, torch.cat(views), self.levels)
+        seen = torch.cat(views).to(self.tower.dtype)
+        full = torch.ones(len(seen), self.cutting.cells, self.cutting.cells, dtype=torch.bool, device=seen.device)
+        embedded = self.tower.embeddings(pixel_values=seen, patch_attention_mask=full)
+        states = look_through(self.tower, embedded, self.levels)
         pyramid = tuple(self.cutting.stitch(states[block][:total], places) for block in self.levels)
-        features = output.last_hidden_state.to(next(self.projector.parameters()).dtype)
-        projected = self.projector(features)  # (n + whole ones, t * t, D)
+        features = self.tower.post_layernorm(states[self.levels[-1]])
+        projected = self.projector(features.to(next(self.projector.parameters()).dtype))  # (n + whole ones, t * t, D)
         placed = self.cutting.cells_of(places, side)
         nowhere = torch.full_like(placed[0], -1)
         tokens, cells = [], []
@@ -111,21 +113,19 @@ class SmolVLMBackbone(nn.Module):
         return reading.logits(self._word_table if self.output is None else self.output.weight, hidden, word_ids)
 
 
-def cutting_of(config: Any, image_size: int) -> Cutting:  # noqa: ANN401 - SmolVLMConfig or Idefics3Config
+def cutting_of(config: Any, image_size: int | None) -> Cutting:  # noqa: ANN401 - SmolVLMConfig or Idefics3Config
     """Return how a canvas is cut for a base; raises CheckpointError where `image_size` does not fit."""
     return Cutting.of(image_size, config.vision_config.image_size, config.vision_config.patch_size, MOST_ACROSS)
 
 
 def habits(base: dict[str, Any], image_size: int | None = None) -> Habits:
-    """Return what follows from a base's configuration; the canvas is of two crops across unless `image_size` says.
+    """Return what follows from a base's configuration; the canvas is of the usual size unless `image_size` says.
 
     Raises:
         CheckpointError: `image_size` does not fit.
     """
     config = AutoConfig.for_model(**base)
-    vision = config.vision_config
-    usual = USUAL_ACROSS * (vision.image_size // vision.patch_size * vision.patch_size)
-    cutting = cutting_of(config, image_size or usual)
+    cutting = cutting_of(config, image_size)
     crop_tokens = (cutting.cells // config.scale_factor) ** 2
     return Habits(
         image_size=cutting.canvas,
