@@ -45,6 +45,13 @@ CHAT_FORMATS = {
         "<end_of_utterance>\nAssistant:",
         "<end_of_utterance>",
     ),
+    "qwen-vl": ChatFormat(  # of Qwen2.5-VL and Qwen3-VL: the question stands directly after the picture
+        "<|im_start|>system\n",
+        "<|im_end|>\n<|im_start|>user\n",
+        "",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>",
+    ),
 }
 
 

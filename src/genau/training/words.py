@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genau.datasets.synthetic import DEFECT_TYPES
+from genau.instruct.knowledge import info_of
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
-from genau.training.instructions import info_of
 from genau.words import WordReader
 
 VOCABULARY_WORDS = 1000  # of the tokenizer's words, read as if they were types
