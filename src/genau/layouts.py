@@ -35,6 +35,18 @@ class FixedLayout:
 
 
 @dataclass(frozen=True)
+class QwenLayout:
+    """One visual token for each square of the canvas that the picture reaches into, between two control words."""
+
+    cell: int  # side of a square, canvas pixels
+
+    def pieces(self, content_hw: tuple[int, int]) -> list[Piece]:
+        """Return the word before the picture, its visual tokens, the word after it."""
+        rows, columns = (-(-side // self.cell) for side in content_hw)
+        return ["<|vision_start|>", rows * columns, "<|vision_end|>"]
+
+
+@dataclass(frozen=True)
 class LlavaOnevisionLayout:
     """The whole picture's visual tokens, then a line for each row of cells with content, which a newline ends."""
 
@@ -67,23 +79,11 @@ class SmolVLMLayout:
         return [*found, before, self.crop_tokens, "<fake_token_around_image>"]
 
 
-@dataclass(frozen=True)
-class QwenLayout:
-    """One visual token for each square of the canvas that the picture reaches into, between two control words."""
-
-    cell: int  # side of a square, canvas pixels
-
-    def pieces(self, content_hw: tuple[int, int]) -> list[Piece]:
-        """Return the word before the picture, its visual tokens, the word after it."""
-        rows, columns = (-(-side // self.cell) for side in content_hw)
-        return ["<|vision_start|>", rows * columns, "<|vision_end|>"]
-
-
 LAYOUTS: dict[str, type[Any]] = {  # name -> layout; a family adds its own
     "fixed": FixedLayout,
+    "qwen-vl": QwenLayout,
     "llava-onevision": LlavaOnevisionLayout,
     "smolvlm": SmolVLMLayout,
-    "qwen-vl": QwenLayout,
 }
 
 

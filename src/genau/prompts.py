@@ -35,6 +35,13 @@ CHAT_FORMATS = {
         "<|im_end|>\n<|im_start|>assistant\n",
         "<|im_end|>",
     ),
+    "qwen-vl": ChatFormat(  # of Qwen2.5-VL and Qwen3-VL: the question stands directly after the picture
+        "<|im_start|>system\n",
+        "<|im_end|>\n<|im_start|>user\n",
+        "",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>",
+    ),
     "smolvlm": ChatFormat(
         "<|im_start|>System: ", "<end_of_utterance>\nUser:", "", "<end_of_utterance>\nAssistant:", "<end_of_utterance>"
     ),
@@ -44,13 +51,6 @@ CHAT_FORMATS = {
         "",
         "<end_of_utterance>\nAssistant:",
         "<end_of_utterance>",
-    ),
-    "qwen-vl": ChatFormat(  # of Qwen2.5-VL and Qwen3-VL: the question stands directly after the picture
-        "<|im_start|>system\n",
-        "<|im_end|>\n<|im_start|>user\n",
-        "",
-        "<|im_end|>\n<|im_start|>assistant\n",
-        "<|im_end|>",
     ),
 }
 
