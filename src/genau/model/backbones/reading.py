@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
+from genau.errors import UsageError
 from genau.model.backbones import Memory
 
 
@@ -54,3 +55,40 @@ def read_on(
         ).last_hidden_state
     layers: Any = tuple((layer.keys, layer.values) for layer in cache.layers)  # type: ignore[union-attr]
     return hidden.float(), Memory(layers, seen, next_position)
+
+
+def read_whole(
+    decoder: Any,  # noqa: ANN401 - as in `read_on`
+    embeddings: Tensor,
+    allowed: Tensor,
+    position_ids: Tensor,
+    *,
+    bf16: bool = False,
+    **more: Any,  # noqa: ANN401 - what a family's decoder takes besides
+) -> Tensor:
+    """Run the decoder on whole sequences (B, L, D) without a memory; return hidden states (B, L, D) in fp32.
+
+    `allowed` (B, L, L) says what each word sees, `position_ids` are in the form that the decoder takes.
+
+    Raises:
+        UsageError: the decoder's attention cannot keep to a mask of its own.
+    """
+    attention = decoder.config._attn_implementation
+    dtype = torch.bfloat16 if bf16 else decoder.dtype
+    mask = allowed[:, None]
+    if attention == "eager":  # adds the mask to the scores
+        mask = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    elif attention != "sdpa":
+        raise UsageError(
+            f"attn_implementation {attention!r} cannot read questions that do not see one another. Load the base with "
+            "attn_implementation 'sdpa' to train it."
+        )
+    with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=bf16):
+        hidden: Tensor = decoder(
+            inputs_embeds=embeddings.to(decoder.dtype) if decoder.dtype != torch.float32 else embeddings,
+            attention_mask=mask,
+            position_ids=position_ids,
+            use_cache=False,
+            **more,
+        ).last_hidden_state
+    return hidden.float()
