@@ -71,14 +71,14 @@ def read_picture(source: ImageSource, name: str | None = None, *, bit_depth: int
         return Picture(image_to_rgb(image, name, bit_depth), name)
 
 
-def read_mask(path: str | Path, image: str | Path | None = None) -> NDArray[np.int32]:
+def read_mask(path: str | Path | bytes, image: str | Path | bytes | None = None) -> NDArray[np.int32]:
     """Read the stored integers (H, W) of a mask: palette indices, grey values, bilevel as 0 and 1.
 
     Colour masks must be grey in all pixels. `image` is the picture that the mask was drawn on: a mask of the upright
     picture's size is taken as it is, one of the size before its EXIF orientation is turned as the picture is, any
     other size is an ImageError. (Where both sizes are equal, the mask is taken as drawn on the upright picture.)
     """
-    name = str(path)
+    name = source_name(path)
     with _opened(path, name) as mask:
         values = stored_integers(mask, name)
     if image is None:
@@ -90,7 +90,7 @@ def read_mask(path: str | Path, image: str | Path | None = None) -> NDArray[np.i
     if values.shape == size_hw:
         return np.ascontiguousarray(upright(values, orientation))
     raise ImageError(
-        f"Mask {name!r} is {values.shape[0]} x {values.shape[1]} pixels (H x W), but its picture {str(image)!r} is "
+        f"Mask {name!r} is {values.shape[0]} x {values.shape[1]} pixels (H x W), but its picture {source_name(image)!r} is "
         f"{upright_hw[0]} x {upright_hw[1]}. Export the mask at the picture's size, or check that they belong together."
     )
 
@@ -105,9 +105,9 @@ def read_size(path: str | Path) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def _stored_size(path: str | Path) -> tuple[tuple[int, int], int]:
+def _stored_size(path: str | Path | bytes) -> tuple[tuple[int, int], int]:
     """Return (H, W) before the EXIF orientation is applied, and the orientation."""
-    with _opened(path, str(path)) as picture:
+    with _opened(path, source_name(path)) as picture:
         orientation = orientation_of(picture)
         width, height = picture.size
         if isinstance(picture, TiffImagePlugin.TiffImageFile) and orientation >= 5:
