@@ -14,8 +14,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
     "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
-    "inspector judgement layouts maps memories metrics model passport paths pixels places processor prompts questions "
-    "reading recipes regions relations results rle seeing setup tiling views weights words writer"
+    "inspector instruct judgement layouts maps memories metrics model passport paths pixels places processor prompts "
+    "questions reading recipes regions relations results rle seeing setup tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "datasets": "datasets errors paths reading",
     "datasets.synthetic": "appearance datasets.synthetic errors",
     "metrics": "errors metrics",
+    "instruct": "appearance datasets errors instruct paths prompts reading regions",
     # Leaves
     "report": "calibration errors metrics report results rle",
     **{leaf: f"{CORE} {leaf}" for leaf in LEAVES if leaf != "report"},

@@ -90,8 +90,9 @@ def read_mask(path: str | Path | bytes, image: str | Path | bytes | None = None)
     if values.shape == size_hw:
         return np.ascontiguousarray(upright(values, orientation))
     raise ImageError(
-        f"Mask {name!r} is {values.shape[0]} x {values.shape[1]} pixels (H x W), but its picture {source_name(image)!r} is "
-        f"{upright_hw[0]} x {upright_hw[1]}. Export the mask at the picture's size, or check that they belong together."
+        f"Mask {name!r} is {values.shape[0]} x {values.shape[1]} pixels (H x W), but its picture "
+        f"{source_name(image)!r} is {upright_hw[0]} x {upright_hw[1]}. Export the mask at the picture's size, or "
+        "check that they belong together."
     )
 
 

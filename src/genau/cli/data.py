@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from genau.cli.instructing import data_conversations, data_instruct
 from genau.cli.terminal import EXIT_FAILED, progress
 
 app = typer.Typer(help="Data sets and synthetic pictures.", no_args_is_help=True)
+app.command("instruct")(data_instruct)
+app.command("conversations")(data_conversations)
 
 
 @app.command("synth")

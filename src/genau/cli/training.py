@@ -54,6 +54,6 @@ def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: b
     settings = parse_settings(values, source, PlainSettings)
     if settings.trains not in RIVALS:
         raise UsageError(f"{source}: trains: {settings.trains!r} cannot be trained. Use one of {', '.join(RIVALS)}.")
-    samples = read_samples(settings)
+    samples = read_samples(settings.data)
     pupil = AnomalyClip.untrained(settings.base, device(), settings.seed, image_size=settings.image_size)
     return train_plain(pupil, samples, settings, folder, resume=resume)

@@ -34,7 +34,7 @@ class Report:
         return not self.problems
 
 
-class _Problems:
+class Problems:
     """Collects faults; those that differ in names and numbers only are counted after the first few."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ def check(root: Path, format: str | None = None, *, deep: bool = False) -> Repor
     Masks are decoded, pictures only to their header unless `deep`. Pixel memory does not grow with the set.
     """
     root = Path(root)
-    tell = _Problems()
+    tell = Problems()
     samples: list[Sample] = []
     chosen = format
     lines: list[str] = []
@@ -81,7 +81,7 @@ def check(root: Path, format: str | None = None, *, deep: bool = False) -> Repor
     return Report(chosen, tuple(lines), tell.all())
 
 
-def _tell_unknown(root: Path, tell: _Problems) -> None:
+def _tell_unknown(root: Path, tell: Problems) -> None:
     """Tell why no layout is recognised: by folder where there are pictures, else as the simplest reader does."""
     if root.is_dir():
         tell_unlabelled(root, tell)
@@ -106,7 +106,7 @@ def _describe(root: Path, format: str, samples: list[Sample]) -> list[str]:
     return lines
 
 
-def _look(root: Path, format: str, samples: list[Sample], tell: _Problems, *, deep: bool) -> list[str]:
+def _look(root: Path, format: str, samples: list[Sample], tell: Problems, *, deep: bool) -> list[str]:
     """Tell of every fault of the files; return what they are like."""
     sizes: Counter[tuple[int, int]] = Counter()
     readable = []
@@ -130,7 +130,7 @@ def _look(root: Path, format: str, samples: list[Sample], tell: _Problems, *, de
     return lines + _left_out(root, format, samples, tell)
 
 
-def _left_out(root: Path, format: str, samples: list[Sample], tell: _Problems) -> list[str]:
+def _left_out(root: Path, format: str, samples: list[Sample], tell: Problems) -> list[str]:
     """Tell of pictures inside a category that no reader takes; return lines on those outside."""
     lines = []
     categories = {sample.category for sample in samples}

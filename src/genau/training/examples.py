@@ -57,7 +57,7 @@ class ExampleSource:
             example = self._painted(rng, good=bool(good), with_references=with_references)
         else:
             example = self._real(rng, good=bool(good))
-        return _turn(example, rng)
+        return turn(example, rng)
 
     def _scene(self, seed: int, rng: np.random.Generator, *, good: bool, with_references: bool) -> Example:
         size_hw = tuple(int(side) for side in rng.integers(*SCENE_SIDES, size=2))
@@ -122,20 +122,20 @@ def _crop(rgb: Rgb, mask: Mask | None, rng: np.random.Generator) -> Rgb:
     return rgb if mask is not None and mask[box].any() else np.ascontiguousarray(rgb[box])
 
 
-def _turn(example: Example, rng: np.random.Generator) -> Example:
+def turn(example: Example, rng: np.random.Generator) -> Example:
     """Turn picture, masks and references together by a multiple of 90 degrees, mirrored or not."""
     quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
-    def turn(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def turned_pixels(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         turned = np.rot90(pixels, quarter)
         return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
 
     return Example(
-        turn(example.rgb),  # type: ignore[arg-type]
-        {name: turn(mask) for name, mask in example.masks.items()},  # type: ignore[misc]
+        turned_pixels(example.rgb),  # type: ignore[arg-type]
+        {name: turned_pixels(mask) for name, mask in example.masks.items()},  # type: ignore[misc]
         example.product,
         example.appearances,
-        tuple(turn(reference) for reference in example.references),  # type: ignore[misc]
+        tuple(turned_pixels(reference) for reference in example.references),  # type: ignore[misc]
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genau.datasets.synthetic import DEFECT_TYPES
-from genau.datasets.synthetic.taxonomy import TypeInfo
+from genau.instruct.knowledge import NORMAL_APPEARANCE, UNKNOWN_ADVICE, UNKNOWN_CAUSE, absent_type, info_of
 from genau.prompts import DEFECT_WORD, NORMAL_ADVICE, NORMAL_WORD, NOTHING, Query, answer_text
 from genau.regions import find_regions, locations, severity
 from genau.training.examples import Example
@@ -19,18 +19,7 @@ Rng = np.random.Generator
 NAMED_PRODUCT = 0.5  # share of questions that say what the part is
 NAMED_SYNONYM = 0.3
 DESCRIBED_TYPE = 0.5
-LOOK_ALIKE = 0.5  # share of absent types that resemble a present one: the hard negatives
 FORMS = 4
-# Annotated types that the engine does not paint -> the painted type whose causes and look-alikes they share.
-RELATED_TYPE = {"impurity": "contamination", "pitting": "pit"}
-# Of annotated types of which nothing is known in words.
-UNKNOWN_CAUSE, UNKNOWN_ADVICE = "unknown", "sort the part out and inspect it by hand"
-NORMAL_APPEARANCE = "even surface without visible defects"
-
-
-def info_of(name: str) -> TypeInfo | None:
-    """Return what is known in words of an annotated type, if anything."""
-    return DEFECT_TYPES.get(RELATED_TYPE.get(name, name))
 
 
 def texts_of(types: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
@@ -106,16 +95,6 @@ def _about(name: str, facts: Facts, product: str | None, rng: Rng) -> Question:
     present = name in facts.types
     answer = answer_text(DEFECT_WORD if present else NORMAL_WORD)
     return Question(Query(asked, description, product), int(rng.integers(FORMS)), answer, name, present)
-
-
-def absent_type(present: tuple[str, ...], rng: Rng) -> str:
-    """Draw a type that is not there, half of the time one that resembles a present one."""
-    taken = {RELATED_TYPE.get(name, name) for name in present} | set(present)
-    alike = [other for name in taken if name in DEFECT_TYPES for other in DEFECT_TYPES[name].look_alikes]
-    hard = sorted(set(alike) - taken)
-    if hard and rng.random() < LOOK_ALIKE:
-        return str(rng.choice(hard))
-    return str(rng.choice(sorted(set(DEFECT_TYPES) - taken)))
 
 
 def analysis_lines(facts: Facts, rng: Rng) -> Mapping[str, str]:
