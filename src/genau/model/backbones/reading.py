@@ -3,6 +3,7 @@
 Shapes as in `backbones`: B sequences, T words, L remembered tokens, D the decoder's width.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -68,22 +69,22 @@ def read_whole(
 ) -> Tensor:
     """Run the decoder on whole sequences (B, L, D) without a memory; return hidden states (B, L, D) in fp32.
 
-    `allowed` (B, L, L) says what each word sees, `position_ids` are in the form that the decoder takes.
+    `allowed` (B, L, L) says what each word sees, `position_ids` are in the form that the decoder takes. Without `bf16`
+    the caller's autocast holds.
 
     Raises:
         UsageError: the decoder's attention cannot keep to a mask of its own.
     """
     attention = decoder.config._attn_implementation
-    dtype = torch.bfloat16 if bf16 else decoder.dtype
     mask = allowed[:, None]
     if attention == "eager":  # adds the mask to the scores
-        mask = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+        mask = torch.zeros_like(mask, dtype=decoder.dtype).masked_fill(~mask, torch.finfo(torch.bfloat16).min)
     elif attention != "sdpa":
         raise UsageError(
             f"attn_implementation {attention!r} cannot read questions that do not see one another. Load the base with "
             "attn_implementation 'sdpa' to train it."
         )
-    with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(embeddings.device.type, torch.bfloat16) if bf16 else nullcontext():
         hidden: Tensor = decoder(
             inputs_embeds=embeddings.to(decoder.dtype) if decoder.dtype != torch.float32 else embeddings,
             attention_mask=mask,

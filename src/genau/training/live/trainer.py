@@ -1,0 +1,95 @@
+"""The framework's Trainer for 1 to N processes: terms averaged over all of them, the order fixed, resumed exactly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer
+
+from genau.checkpoints import save_adapter
+from genau.model.modeling import GenAUModel
+from genau.processor import GenAUProcessor
+from genau.training.live.batches import TERMS
+from genau.training.live.module import LiveModule
+from genau.training.live.settings import LiveSettings
+from genau.training.losses import LossTerm, weigh
+from genau.training.rates import parameter_groups
+from genau.training.trainer import load_trained
+
+
+class LiveTrainer(Trainer):
+    """Trains a `LiveModule` on batches of `LiveBatchMaker`.
+
+    A loss term is averaged over its samples of the whole optimizer step in all processes: one process with 8 pictures
+    and eight with one give the same gradient.
+    """
+
+    def __init__(self, settings: LiveSettings, processor: GenAUProcessor, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self.settings, self.processor = settings, processor
+        self.loss_is_scaled_for_ga = True
+        self._counts = torch.ones(len(TERMS))  # of the current optimizer step
+        self._parts = torch.zeros(len(TERMS), device=self.args.device)  # means, summed since the last line of the log
+        self._logged_at = 0
+
+    @property
+    def module(self) -> LiveModule:
+        """The module without the wrappers of distributed training."""
+        module: LiveModule = self.accelerator.unwrap_model(self.model)
+        return module
+
+    @property
+    def trained(self) -> GenAUModel:
+        """The model itself."""
+        return self.module.model
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401 - the framework's signature
+        return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type] # shuffled as it is
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], None]:
+        """Collect this process's batches of one optimizer step; count the samples of all processes per loss term."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        own = torch.stack([batch["counts"] for batch in batches]).sum(0).to(device)
+        self._counts = self.accelerator.reduce(own, "sum")
+        return batches, None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return this batch's share of the step's loss, times the processes: their gradients are averaged."""
+        totals: Tensor = model(inputs)
+        means = totals / self._counts.clamp_min(1)
+        self._parts += means.detach()
+        terms = {name: LossTerm(mean, 1) for name, mean in zip(TERMS, means, strict=True)}
+        return weigh(terms, self.settings.lam, self.settings.image_weight) * self.accelerator.num_processes
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log every loss part beside the sum, over all processes."""
+        if "loss" in logs:
+            steps = max(1, self.state.global_step - self._logged_at)
+            parts = self.accelerator.reduce(self._parts, "sum") / steps
+            logs |= {f"loss_{name}": round(part, 5) for name, part in zip(TERMS, parts.tolist(), strict=True)}
+            self._parts.zero_()
+            self._logged_at = self.state.global_step
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a rate for each kind of part."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(parameter_groups(self.trained, self.settings))
+        return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_trained(Path(resume_from_checkpoint), self.trained)
