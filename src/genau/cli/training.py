@@ -31,6 +31,10 @@ def train(
         typer.echo(_train_rival(values, str(config), folder, resume=resume))
         return
 
+    if values.get("stage") == "live":
+        _train_live(values, str(config), folder, resume=resume, dry_run=dry_run)
+        return
+
     from genau.training.run import run
     from genau.training.settings import TrainSettings, parse_settings
 
@@ -57,3 +61,22 @@ def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: b
     samples = read_samples(settings.data)
     pupil = AnomalyClip.untrained(settings.base, device(), settings.seed, image_size=settings.image_size)
     return train_plain(pupil, samples, settings, folder, resume=resume)
+
+
+def _train_live(values: dict[str, Any], source: str, folder: Path, *, resume: bool, dry_run: bool) -> None:
+    """Train a large backbone, as one of the processes that do; only the first of them prints."""
+    from genau.training.live.settings import LiveSettings
+    from genau.training.processes import is_first
+    from genau.training.settings import parse_settings
+
+    settings = parse_settings(values, source, LiveSettings)
+    if dry_run:
+        from genau.training.live.plan import describe
+
+        typer.echo(describe(settings))
+        return
+    from genau.training.live.run import run
+
+    trained = run(settings, folder, resume=resume)
+    if is_first():
+        typer.echo(trained)

@@ -28,6 +28,7 @@ from genau.errors import DataError
 from genau.images import Picture
 from genau.reading import read_picture
 from genau.training.losses import LossTerm, dice, focal, image, weigh
+from genau.training.processes import refuse_several
 from genau.training.resuming import checkpoint_to_resume
 from genau.training.settings import DataSource
 
@@ -183,6 +184,7 @@ def train(
     Raises:
         UsageError: as `checkpoint_to_resume`. DataError: no sample is annotated. ImageError: a picture is unreadable.
     """
+    refuse_several(f"a baseline ({settings.trains})")
     last = checkpoint_to_resume(output, resume=resume)
     annotated = [sample for sample in samples if sample.has_mask]
     if not annotated:

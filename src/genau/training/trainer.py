@@ -21,6 +21,7 @@ from genau.training.batches import term_counts
 from genau.training.features import EncodedExamples
 from genau.training.losses import LossTerm, image, language, region_types, segmentation, weigh
 from genau.training.rates import parameter_groups
+from genau.training.resuming import STATE_FILE
 from genau.training.settings import TrainSettings
 from genau.training.words import FirstReading
 from genau.words import WordReader
@@ -100,6 +101,11 @@ class JointTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor)
+
+    def load_finished(self, checkpoint: Path) -> None:
+        """Take over the last checkpoint of a run that is through."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(Path(resume_from_checkpoint), self.trained)

@@ -36,8 +36,8 @@ class LiveModule(nn.Module):
     @property
     def _no_split_modules(self) -> list[str]:
         """The layers that FSDP divides one by one: those of the decoder and of the tower."""
-        parts = [part for part in self.model.modules() if getattr(part, "_no_split_modules", None)]
-        return sorted({name for part in parts if part is not self.model for name in part._no_split_modules})
+        parts = [part for part in self.model.modules() if part is not self.model]
+        return sorted({name for part in parts for name in getattr(part, "_no_split_modules", None) or ()})
 
     def train(self, mode: bool = True) -> "LiveModule":
         """Let only what is trained behave so: dropout and statistics of frozen parts stay as in use."""
@@ -48,7 +48,7 @@ class LiveModule(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the totals of `TERMS` (terms,) of a training batch; of bare questions (Q, T) their states (Q, 2, D)."""
+        """Return the totals of `TERMS` (terms,) of a batch, or the states (Q, 2, D) of bare questions (Q, T)."""
         if "asked_ids" in batch:
             instruction = self.model.read_instruction(batch["instruction_ids"])
             return self.model.read_questions(instruction, batch["asked_ids"], batch["asked_mask"])

@@ -129,7 +129,7 @@ class ChosenTalks:
         if self.total < talks.total:
             others = talks.total - self.total - self.missing
             log.info(
-                "%d conversations with other than one picture, %d without theirs are left out", others, self.missing
+                "Left out: %d conversations that show other than one picture, %d without theirs", others, self.missing
             )
 
     def __getitem__(self, number: int) -> Conversation:

@@ -7,16 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 
 from genau.checkpoints import save_adapter
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.live.batches import TERMS
 from genau.training.live.module import LiveModule
+from genau.training.live.readings import kept, read_all
 from genau.training.live.settings import LiveSettings
+from genau.training.live.wordings import Wordings
 from genau.training.losses import LossTerm, weigh
 from genau.training.rates import parameter_groups
+from genau.training.resuming import STATE_FILE
 from genau.training.trainer import load_trained
 
 
@@ -27,9 +30,15 @@ class LiveTrainer(Trainer):
     and eight with one give the same gradient.
     """
 
-    def __init__(self, settings: LiveSettings, processor: GenAUProcessor, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        settings: LiveSettings,
+        processor: GenAUProcessor,
+        wordings: Wordings,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**kwargs)
-        self.settings, self.processor = settings, processor
+        self.settings, self.processor, self.wordings = settings, processor, wordings
         self.loss_is_scaled_for_ga = True
         self._counts = torch.ones(len(TERMS))  # of the current optimizer step
         self._parts = torch.zeros(len(TERMS), device=self.args.device)  # means, summed since the last line of the log
@@ -45,6 +54,16 @@ class LiveTrainer(Trainer):
     def trained(self) -> GenAUModel:
         """The model itself."""
         return self.module.model
+
+    def read_all(self) -> Tensor:
+        """Return what the decoder now reads in all wordings (N, 2, D), through whatever wraps the module."""
+        return read_all(self.model_wrapped, self.wordings, self.processor.instruction_ids(), self.args.device)
+
+    def load_finished(self, checkpoint: Path) -> None:
+        """Take over the last checkpoint of a run that is through."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        self.module.readings = kept(Path(str(self.args.output_dir)), self.wordings)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401 - the framework's signature
         return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type] # shuffled as it is
@@ -67,10 +86,11 @@ class LiveTrainer(Trainer):
     ) -> Tensor:
         """Return this batch's share of the step's loss, times the processes: their gradients are averaged."""
         totals: Tensor = model(inputs)
-        means = totals / self._counts.clamp_min(1)
+        means: Tensor = totals / self._counts.clamp_min(1)
         self._parts += means.detach()
         terms = {name: LossTerm(mean, 1) for name, mean in zip(TERMS, means, strict=True)}
-        return weigh(terms, self.settings.lam, self.settings.image_weight) * self.accelerator.num_processes
+        loss: Tensor = weigh(terms, self.settings.lam, self.settings.image_weight) * self.accelerator.num_processes
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log every loss part beside the sum, over all processes."""

@@ -1,19 +1,10 @@
-"""How many processes train together, and whether that is what the settings expect."""
+"""Whether processes and memory are what the settings expect, and what to change where they are not."""
 
 import os
 
 from genau.errors import UsageError
 from genau.training.live.settings import LiveSettings
-
-
-def running() -> int:
-    """Return how many processes were started together; torchrun and accelerate tell each of them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first() -> bool:
-    """Whether this process writes files and speaks."""
-    return int(os.environ.get("RANK", "0")) == 0
+from genau.training.processes import running
 
 
 def check_processes(settings: LiveSettings) -> None:
@@ -40,15 +31,6 @@ def check_processes(settings: LiveSettings) -> None:
         raise UsageError(
             f"{local} processes were started on this machine, but it has {devices} GPU{'' if devices == 1 else 's'}. "
             f"Start --nproc-per-node {devices}, with --set gpus= set to the processes of all machines."
-        )
-
-
-def refuse_several(stage: str) -> None:
-    """Refuse several processes for a training that knows only one. Raises `UsageError`."""
-    if running() > 1:
-        raise UsageError(
-            f"{running()} processes are running, but {stage} trains in one. Start it without torchrun; stage live "
-            "trains in several."
         )
 
 
