@@ -49,6 +49,7 @@ def parameter_groups(model: nn.Module, rates: Rates) -> list[dict[str, Any]]:
 
 def _part_of(name: str) -> str:
     """Return which learning rate a parameter has."""
+    name = name.replace("parametrizations.", "").removesuffix(".original")  # as `live.sharding` may call it
     if "lora_" in name:
         return "lora"
     if not name.startswith("mask_head."):

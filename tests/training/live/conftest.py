@@ -92,7 +92,7 @@ def values(plates: Path, talks: Path, start: Path) -> dict[str, Any]:
         "gradient_checkpointing": False,
         "workers": 0,
         "log_every": 1,
-        "save_every": 100,
+        "save_every": 2,
     }
 
 

@@ -35,9 +35,10 @@ class LiveModule(nn.Module):
 
     @property
     def _no_split_modules(self) -> list[str]:
-        """The layers that FSDP divides one by one: those of the decoder and of the tower."""
+        """The layers that FSDP divides one by one: those of the decoder and of the tower, by name."""
         parts = [part for part in self.model.modules() if part is not self.model]
-        return sorted({name for part in parts for name in getattr(part, "_no_split_modules", None) or ()})
+        named = {name for part in parts for name in getattr(part, "_no_split_modules", None) or ()}
+        return sorted(named & {type(part).__name__ for part in parts})  # families also name layers of other models
 
     def train(self, mode: bool = True) -> "LiveModule":
         """Let only what is trained behave so: dropout and statistics of frozen parts stay as in use."""

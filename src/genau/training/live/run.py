@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from genau import checkpoints
 from genau.errors import UsageError
+from genau.model.mask_head import MaskHead
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.instructions import texts_of
@@ -20,15 +21,18 @@ from genau.training.live.material import Material, gather
 from genau.training.live.module import LiveModule
 from genau.training.live.resources import check_processes, out_of_memory
 from genau.training.live.settings import LiveSettings
+from genau.training.live.sharding import gathered, make_divisible
 from genau.training.live.start import starting_point
 from genau.training.live.trainer import LiveTrainer
 from genau.training.live.wordings import Wordings
 from genau.training.processes import is_first
 from genau.training.resuming import checkpoint_to_resume, is_finished
+from genau.training.trainer import load_trained
 from genau.training.words import fit_queries
 
 log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
+HEAD = "mask_head."
 # What may differ where a run goes on: the samples and their order stay the same.
 FREE = {"gpus", "batch_size", "accumulation", "sharding", "deepspeed", "workers", "prefetch", "log_every", "save_every"}
 
@@ -52,6 +56,10 @@ def run(settings: LiveSettings, output: Path, *, resume: bool = False) -> Path:
     if is_first():
         output.mkdir(parents=True, exist_ok=True)
         write(output / SETTINGS_FILE, settings.model_dump_json(indent=1))
+    if last:
+        load_trained(last, model)
+    if settings.sharding == "fsdp":
+        make_divisible(model)
     trainer = build_trainer(settings, model, processor, material, args, resumed=last is not None)
     try:
         if last and is_finished(last, material.steps):
@@ -129,7 +137,7 @@ def training_arguments(settings: LiveSettings, output: Path, steps: int) -> Trai
         dataloader_prefetch_factor=settings.prefetch if settings.workers else None,
         dataloader_persistent_workers=settings.workers > 0,
         dataloader_pin_memory=on_gpu,
-        fsdp="full_shard" if divided else None,
+        fsdp=divided,  # type: ignore[arg-type] # transformers declares text, and wants a flag
         fsdp_config={"version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP"} if divided else None,
         deepspeed=str(settings.deepspeed) if settings.deepspeed else None,
     )
@@ -157,7 +165,7 @@ def check_settings(settings: LiveSettings, output: Path) -> None:
 
 
 def finish(trainer: LiveTrainer, material: Material, output: Path) -> None:
-    """Fit the head to the trained decoder's readings, and write the model, what it knows, and the log."""
+    """Fit the head to what the trained decoder reads, and write the model, what it knows, and the log."""
     model, settings = trainer.trained, trainer.settings
     config, samples = model.config, material.samples
     config.trained_products = tuple(sorted({*config.trained_products, *(sample.product for sample in samples)}))
@@ -168,11 +176,14 @@ def finish(trainer: LiveTrainer, material: Material, output: Path) -> None:
     config.trained_types = tuple(sorted({*config.trained_types, *material.types}))
     config.trained_advice, config.trained_causes = texts_of(config.trained_types)
     config.writes_analysis = settings.analysis > 0
-    first, present = trainer.module.readings, trainer.read_all()
-    assert first is not None
-    cosine = fit_queries(model.mask_head, first, present, trainer.wordings.important)
+    state, present = gathered(model), trainer.read_all()  # by all processes together
     if is_first():
-        checkpoints.save_adapter(output / "adapter", model, trainer.processor)
+        head = MaskHead(config, model.backbone.level_channels, model.backbone.hidden_size)
+        head.load_state_dict({name.removeprefix(HEAD): state[name] for name in state if name.startswith(HEAD)})
+        assert trainer.module.readings is not None
+        cosine = fit_queries(head, trainer.module.readings, present, trainer.wordings.important)
+        state[f"{HEAD}query.weight"] = head.query.weight.detach()
+        checkpoints.save_adapter(output / "adapter", model, trainer.processor, state=state)
         lines = [*trainer.state.log_history, {"step": trainer.state.global_step, "realigned": cosine}]
         write(output / "log.json", json.dumps(lines, indent=1))
 

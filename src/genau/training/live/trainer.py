@@ -5,22 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import save_fsdp_optimizer
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerState
+from transformers.trainer import SCHEDULER_NAME
 
-from genau.checkpoints import save_adapter
+from genau.checkpoints import is_base, save_adapter
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.live.batches import TERMS
 from genau.training.live.module import LiveModule
 from genau.training.live.readings import kept, read_all
 from genau.training.live.settings import LiveSettings
+from genau.training.live.sharding import gathered
 from genau.training.live.wordings import Wordings
 from genau.training.losses import LossTerm, weigh
 from genau.training.rates import parameter_groups
 from genau.training.resuming import STATE_FILE
-from genau.training.trainer import load_trained
 
 
 class LiveTrainer(Trainer):
@@ -60,8 +62,7 @@ class LiveTrainer(Trainer):
         return read_all(self.model_wrapped, self.wordings, self.processor.instruction_ids(), self.args.device)
 
     def load_finished(self, checkpoint: Path) -> None:
-        """Take over the last checkpoint of a run that is through."""
-        self._load_from_checkpoint(str(checkpoint))
+        """Take over the state of a run that is through."""
         self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
         self.module.readings = kept(Path(str(self.args.output_dir)), self.wordings)
 
@@ -108,8 +109,33 @@ class LiveTrainer(Trainer):
             self.optimizer = torch.optim.AdamW(parameter_groups(self.trained, self.settings))
         return self.optimizer
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what is trained; divided weights are brought together first, without the base's."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered(self.trained)
+        if self.args.should_save:
+            self._write(output_dir, state)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor)
+        whole = {name.removeprefix("model."): tensor for name, tensor in (state_dict or {}).items()}
+        kept = {name: whole[name] for name in whole if "lora_" in name or not is_base(self.trained, name)}
+        self._write(output_dir, kept or None)
+
+    def _write(self, output_dir: str | None, state: dict[str, Tensor] | None) -> None:
+        save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor, state=state)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write the optimizer; of divided weights not the base beside it, as the framework would."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        save_fsdp_optimizer(
+            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
+        )
+        if self.args.should_save and self.lr_scheduler:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_trained(Path(resume_from_checkpoint), self.trained)
+        """Do nothing: a run loads its checkpoint before weights are divided."""
