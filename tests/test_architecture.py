@@ -13,9 +13,9 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 
 # What every leaf may see. Leaves are not in it: they meet in `cli` only.
 CORE = (
-    "answering answers appearance arguments calibration checkpoints datasets detection errors findings images "
-    "inspector instruct judgement layouts maps memories metrics model passport paths pixels places processor prompts "
-    "questions reading recipes regions relations results rle seeing setup tiling views weights words writer"
+    "answering answers appearance arguments calibration checkpoints datasets detection dialogue errors findings "
+    "images inspector instruct judgement layouts maps memories metrics model passport paths pixels places processor "
+    "prompts questions reading recipes regions relations results rle seeing setup tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -64,6 +64,7 @@ MAY_IMPORT = {
     "findings": "judgement questions regions results",
     "answering": "arguments calibration errors findings judgement model.configuration prompts questions regions",
     "detection": "calibration images judgement results",
+    "dialogue": "reading",
     # Data and measures
     "datasets": "datasets errors paths reading",
     "datasets.synthetic": "appearance datasets.synthetic errors",
@@ -80,8 +81,8 @@ AT_CALL_TIME = {("results", "report"), ("inspector", "recipes")}
 LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
 TORCH = (
-    "arguments baselines checkpoints inspector memories model passport places processor seeing training weights words "
-    "writer"
+    "arguments baselines checkpoints evaluation.dialogue.similarity inspector memories model passport places processor "
+    "seeing training weights words writer"
 )
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genau.calibration import NEVER, Scored, Thresholds
+from genau.checkpoints import fingerprint
 from genau.cli.scoring import type_scores
 from genau.results import Inspection, Verdict
 
@@ -71,6 +72,20 @@ def test_pictures_give_thresholds_that_inspection_then_uses(genau: Genau, folder
     assert {row["threshold"] for row in inspected.rows} == {found.image}
     alarms = sum(row["verdict"] == "defect" for row in inspected.rows[:4])
     assert alarms / 4 == found.expected["seen_false_alarm_rate"]
+
+
+def test_thresholds_of_another_model_are_used_with_a_warning(genau: Genau, folder: Path, parts: Path) -> None:
+    out = parts / "t.json"
+    genau("calibrate", "--good", parts / "good", "--model", folder, "-o", out)
+    assert Thresholds.load(out).model == fingerprint(folder)
+    options = [parts / "good", "--model", folder, "--thresholds", out, "--jsonl"]
+    assert "another model" not in genau("inspect", *options).err
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"text_weight": 0.0', '"text_weight": 0.25'))
+    run = genau("inspect", *options)
+    assert run.code == 0
+    assert f"Warning: the thresholds in {out} were set on scores of another model" in run.err
+    assert f"Run `genau calibrate` again with --model {folder}." in run.err
 
 
 def test_scores_of_a_run_and_of_pictures_are_the_same(genau: Genau, folder: Path, parts: Path) -> None:

@@ -100,6 +100,11 @@ def test_a_record_of_version_1_0_is_still_read() -> None:
     assert Inspection.from_dict(old).to_dict() == full().to_dict()
 
 
+def test_a_record_of_a_later_version_is_refused_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match=r"schema_version '2.0' is not one of 1.0, .*version of genau that wrote it"):
+        Inspection.from_dict(full().to_dict() | {"schema_version": "2.0"})
+
+
 def test_the_calibrated_score_follows_from_score_and_threshold_and_is_null_without() -> None:
     part = replace(full(), pred_score=0.9, threshold=0.8)
     assert part.calibrated_score == part.to_dict()["calibrated_score"] == pytest.approx(0.75)

@@ -33,7 +33,22 @@ class FixedLayout:
         return [self.tokens]
 
 
-LAYOUTS: dict[str, type[Any]] = {"fixed": FixedLayout}  # name -> layout; a family adds its own
+@dataclass(frozen=True)
+class QwenLayout:
+    """One visual token for each square of the canvas that the picture reaches into, between two control words."""
+
+    cell: int  # side of a square, canvas pixels
+
+    def pieces(self, content_hw: tuple[int, int]) -> list[Piece]:
+        """Return the word before the picture, its visual tokens, the word after it."""
+        rows, columns = (-(-side // self.cell) for side in content_hw)
+        return ["<|vision_start|>", rows * columns, "<|vision_end|>"]
+
+
+LAYOUTS: dict[str, type[Any]] = {  # name -> layout; a family adds its own
+    "fixed": FixedLayout,
+    "qwen-vl": QwenLayout,
+}
 
 
 def layout_of(settings: Mapping[str, Any]) -> Layout:

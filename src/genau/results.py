@@ -146,7 +146,17 @@ class Inspection:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Inspection":
-        """Rebuild the record from `to_dict`; maps and masks live in files of their own and stay empty."""
+        """Rebuild the record from `to_dict`; maps and masks live in files of their own and stay empty.
+
+        Raises:
+            ValueError: a version of the form that this one cannot read, or impossible values.
+        """
+        version = row.get("schema_version", SCHEMA_VERSION)
+        if version not in READABLE_VERSIONS:
+            raise ValueError(
+                f"schema_version {version!r} is not one of {', '.join(READABLE_VERSIONS)}, which this genau reads; "
+                "install the version of genau that wrote it"
+            )
         values = {key: value for key, value in row.items() if key not in {"schema_version", "calibrated_score"}}
         for name in ("pred_score", "map_score", "text_score", "threshold"):
             values[name] = math.nan if values[name] is None else values[name]

@@ -13,6 +13,7 @@ from PIL import Image
 from genau.errors import DataError, UsageError
 from genau.instruct import Skipped, StreamedConversations, guess_format, llava, mmad, read, records
 from genau.instruct.conversation import Conversation
+from genau.instruct.writing import write
 
 
 def picture(path: Path, grey: int = 9, size_hw: tuple[int, int] = (6, 10)) -> Path:
@@ -50,6 +51,7 @@ def told_of(path: Path, format: str | None = None) -> tuple[list[Conversation], 
 def test_json_and_jsonl_and_shards_give_the_same_conversations(root: Path) -> None:
     rows = [row(k) for k in range(5)]
     one = lines(root / "all.jsonl", *rows[:2], "", *rows[2:])
+    one.write_bytes(b"\xef\xbb\xbf" + one.read_bytes().replace(b"\n", b"\r\n"))  # as Windows writes it
     (root / "all.json").write_text("\ufeff" + json.dumps(rows, indent=2), "utf-8")
     lines(root / "shards" / "00.jsonl", *rows[:3])
     lines(root / "shards" / "01.jsonl", *rows[3:])
@@ -303,6 +305,15 @@ def test_a_missing_picture_of_mmad_is_told_once(tmp_path: Path) -> None:
     assert (len(found), told) == (2, [])
     (tmp_path / "DS-MVTec" / "metal_nut" / "image" / "bent" / "000.png").unlink()
     assert len(told_of(tmp_path)[1]) == 1
+
+
+def test_other_layouts_are_streamed_once_they_are_written_down(tmp_path: Path) -> None:
+    write(read(mmad_set(tmp_path)), tmp_path / "all.jsonl", tmp_path, {"source": "MMAD"})
+    streamed = list(StreamedConversations(tmp_path / "all.jsonl", shuffle=False))
+    direct = list(read(tmp_path, "mmad"))
+    assert [(c.id, c.images, c.turns, c.masks, c.kind) for c in streamed] == [
+        (c.id, c.images, c.turns, c.masks, c.kind) for c in direct
+    ]
 
 
 # --- VisA-D&R ---

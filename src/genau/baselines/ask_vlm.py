@@ -231,7 +231,7 @@ def load_processor(where: str, model: Any) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True, eq=False)
 class PlainProcessor:
-    """Picture and words for LLaVA-style models: one placeholder token per visual feature, counted by the model itself.
+    """Pictures and words for LLaVA-style models: one placeholder token per visual feature, counted by the model itself.
 
     It costs a second pass of the vision tower, and needs nothing of the family but its `get_image_features`.
     """
@@ -247,20 +247,22 @@ class PlainProcessor:
         return prompt
 
     def __call__(self, *, images: list[Image.Image], text: list[str], **options: Any) -> dict[str, Tensor]:  # noqa: ANN401
-        """Return the inputs for one picture and one prompt.
+        """Return the inputs for one prompt and its pictures, in their order.
 
         Raises:
-            UsageError: the chat template has not put exactly one placeholder into the prompt.
+            UsageError: the chat template has not put exactly one placeholder per picture into the prompt.
         """
         placeholder = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
         (prompt,) = text
-        if prompt.count(placeholder) != 1:
+        words = prompt.split(placeholder)
+        if len(words) - 1 != max(1, len(images)):
             raise UsageError(
-                f"The chat template put {prompt.count(placeholder)} placeholders {placeholder!r} into the prompt; one "
-                "picture needs 1. Add the model's own chat_template.jinja to its folder."
+                f"The chat template put {len(words) - 1} placeholders {placeholder!r} into the prompt; "
+                f"{'one picture needs 1' if len(images) < 2 else f'{len(images)} pictures need {len(images)}'}. Add "
+                "the model's own chat_template.jinja to its folder."
             )
         seen = self.image_processor(images=images, return_tensors="pt")
         pixels = {key: value.to(self.model.device) for key, value in seen.items()}
-        (features,) = self.model.get_image_features(**pixels, return_dict=True).pooler_output  # one picture: (N, D)
-        words = self.tokenizer(prompt.replace(placeholder, placeholder * len(features)), **options)
-        return {**words, **pixels}
+        features = self.model.get_image_features(**pixels, return_dict=True).pooler_output  # for each picture (N, D)
+        filled = [placeholder * len(one) + after for one, after in zip(features, words[1:], strict=True)]
+        return {**self.tokenizer("".join([words[0], *filled]), **options), **pixels}

@@ -26,6 +26,7 @@ class Thresholds:
     types: Mapping[str, float] = field(default_factory=dict)  # thresholds of single types
     date: str = ""  # of the calibration, ISO 8601
     expected: Mapping[str, float | None] = field(default_factory=dict)  # rates in [0, 1] and counts of pictures
+    model: str = ""  # fingerprint of the model whose scores they were set on; empty where nobody knows
 
     def __post_init__(self) -> None:
         """Refuse values that no score can reach, and what no file of ours holds."""

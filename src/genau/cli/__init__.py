@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from genau.cli import data, evaluating, recipes, weights
+from genau.cli import conversing, data, evaluating, recipes, weights
 from genau.cli.asking import ask
 from genau.cli.calibrating import calibrate
 from genau.cli.certifying import certificate
@@ -31,6 +31,8 @@ app.command()(inspect)
 app.add_typer(recipes.app, name="recipe")
 app.command()(ask)
 app.command()(certificate)
+evaluating.app.command("mmad")(conversing.mmad)
+evaluating.app.command("visa-dr")(conversing.visa_dr)
 app.add_typer(evaluating.app, name="eval")
 app.command()(train)
 app.command()(calibrate)

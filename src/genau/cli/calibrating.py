@@ -139,7 +139,7 @@ def _score(
 
     choice, device = chosen
     if not good.pictures and not bad.pictures:
-        return choice.thresholds(), None
+        return replace(choice.thresholds(), model=""), None  # results of earlier runs do not say whose they are
     inspector = choice.open(device)
     wanted, batch_size = asked
     memory = inspector.remember(wanted.references, wanted.tile, wanted.overlap) if wanted.references else None
@@ -159,9 +159,10 @@ def _score(
             if source is bad and masks is not None:
                 results = scoring.compared_with_masks(results, masks, tally)
             scoring.score(source, results, step, say)
+    own = replace(choice.thresholds(), model=choice.fingerprint())
     if masks is not None:
-        return choice.thresholds(), tally.threshold()
-    return choice.thresholds(), None if pixel is None else pixel_from_good(good.maxima, pixel)
+        return own, tally.threshold()
+    return own, None if pixel is None else pixel_from_good(good.maxima, pixel)
 
 
 def _decide(

@@ -1,4 +1,4 @@
-"""`genau eval` and `genau eval compare`."""
+"""`genau eval` and `genau eval compare`; `mmad` and `visa-dr` are in `conversing`."""
 
 import shlex
 import sys

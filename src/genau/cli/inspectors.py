@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genau.cli.terminal import say
 from genau.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Choice:
         )
         if self.file is not None:
             inspector.thresholds = self._in_file()
+            self._tell_of_another_model(inspector.thresholds)
         if self.sensitivity is not None:
             inspector.thresholds = with_sensitivity(
                 self._in_file() if self.file else self.thresholds(), self.sensitivity
@@ -185,6 +187,14 @@ class Choice:
         if self.sensitivity not in (None, AS_CALIBRATED):
             shown["sensitivity"] = f"{self.sensitivity:g}"
         return {key: value for key, value in shown.items() if value}
+
+    def _tell_of_another_model(self, thresholds: "Thresholds") -> None:
+        """Say where thresholds were set on the scores of another model: they mean nothing for this one's."""
+        if thresholds.model and thresholds.model != self.fingerprint():
+            say(
+                f"Warning: the thresholds in {self.file} were set on scores of another model ({thresholds.model}), not "
+                f"of {self.name} ({self.fingerprint()}). Run `genau calibrate` again with --model {self.name}."
+            )
 
     def _in_file(self) -> "Thresholds":
         from genau.calibration import Thresholds

@@ -49,7 +49,7 @@ def opened(folder: Path, plan: Mapping[str, object], *, resume: bool, overwrite:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")
     with lock:
-        _lock(lock.fileno(), folder)
+        take_lock(lock.fileno(), folder)
         if fresh:
             _refuse_used(folder)
         with writing(folder):
@@ -232,7 +232,7 @@ def _clear(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _lock(handle: int, folder: Path) -> None:
+def take_lock(handle: int, folder: Path) -> None:
     """Take a lock that the system itself releases when the process ends, however it ends."""
     try:
         if sys.platform == "win32":

@@ -79,9 +79,8 @@ def _lines(path: Path) -> Iterator[tuple[int, int]]:
     start = 0
     with path.open("rb") as file:
         for line in file:
-            mark = len(_BOM) if start == 0 and line.startswith(_BOM) else 0
-            if line[mark:].strip():
-                yield start + mark, len(line) - mark
+            if line.removeprefix(_BOM).strip():  # JSON is read with a byte order mark
+                yield start, len(line)
             start += len(line)
 
 
