@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from genau import checkpoints, shards
-from genau.assembly import Loading, is_quantised, kept_whole, untrained_on
+from genau.assembly import Loading, is_quantised, kept_whole, loading_for, untrained_on
 from genau.calibration import Thresholds
 from genau.checkpoints import Checkpoint
 from genau.errors import CheckpointError, UsageError, WeightsError
@@ -33,6 +33,7 @@ from genau.model.backbones.families import family
 from genau.model.configuration import GenAUConfig
 from genau.model.lora import lora_targets, merge, unmerge
 from genau.model.modeling import GenAUModel
+from genau.passport import describe
 from genau.processor import GenAUProcessor
 
 DECODER = {
@@ -54,11 +55,11 @@ def tiny_config(kind: str) -> PreTrainedConfig:
     """Return a tiny configuration by `model_type`; no canvas of theirs is larger than 128 pixels."""
     decoder: dict[str, Any] = dict(DECODER)
     if kind == "idefics3":
-        vision = SIGLIP | {"image_size": 32, "patch_size": 8}
+        vision: dict[str, Any] = SIGLIP | {"image_size": 32, "patch_size": 8}
         text = decoder | {"model_type": "llama"}
         return Idefics3Config(text_config=text, vision_config=vision, scale_factor=2, image_token_id=600)
     if kind == "llava_onevision":
-        vision = SIGLIP | {"model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8}
+        vision = {**SIGLIP, "model_type": "siglip_vision_model", "image_size": 32, "patch_size": 8}
         text = decoder | {"model_type": "qwen2", "tie_word_embeddings": True}
         return LlavaOnevisionConfig(
             text_config=text,
@@ -120,7 +121,8 @@ def looking_trained(model: GenAUModel) -> GenAUModel:
     for name, parameter in model.backbone.decoder.named_parameters():
         if "lora_" in name:
             nn.init.normal_(parameter, std=0.2)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def trained_on(base: Path) -> tuple[GenAUModel, GenAUProcessor]:
@@ -373,6 +375,12 @@ def test_what_does_not_exist_is_refused_with_what_does() -> None:
     assert Loading().torch_dtype == torch.float32
 
 
+def test_a_large_base_goes_straight_to_its_gpu_and_nano_does_not() -> None:
+    assert loading_for(GenAUConfig(backbone="qwen-vl"), "cuda:1") == Loading(device_map="cuda:1")
+    assert loading_for(GenAUConfig(backbone="qwen-vl"), "cpu") == Loading()
+    assert loading_for(GenAUConfig(), "cuda:1") == Loading()
+
+
 def test_nano_is_not_loaded_in_other_ways(folder: Path) -> None:
     with pytest.raises(UsageError, match="always loaded in fp32 on the CPU"):
         checkpoints.load(folder, loading=Loading(dtype="bfloat16"))
@@ -393,3 +401,13 @@ def test_a_saved_adapter_has_a_card_that_a_hub_can_show(saved: Path) -> None:
     assert "the map is the plain distance" in card.text
     assert "defective from a score of 0.3 on" in card.text
     assert not (saved / "adapter" / "README.md").exists()
+
+
+def test_a_model_on_a_large_base_describes_itself(smolvlm: Path, tmp_path: Path) -> None:
+    said = describe(smolvlm)
+    assert said["backbone"] == "smolvlm"
+    assert said["base"]["name"] == str(tmp_path / "base")
+    assert said["base"]["cached"] is True
+    assert said["parameters"]["total"] > said["parameters"]["ours"] > 0
+    change(smolvlm / "config.json", base="owner/not-here")
+    assert describe(smolvlm)["base"]["cached"] is False

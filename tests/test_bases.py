@@ -25,7 +25,7 @@ def base(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(known(NAME).config | {"transformers_version": "4.57.0"}))
     torch.manual_seed(0)
-    where = {}
+    where: dict[str, str] = {}
     for number in (1, 2):
         name = f"model-0000{number}-of-00002.safetensors"
         tensors = {f"layer.{number}.weight": torch.randn(64, 300), f"layer.{number}.bias": torch.randn(300)}

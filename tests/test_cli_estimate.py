@@ -1,5 +1,6 @@
 """`genau info MODEL --estimate` as a user sees it."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from genau.model.backbones.catalog import known
+from genau.model.backbones.catalog import known, known_checkpoints
 
 Genau = Callable[..., Any]
 SMALL = "HuggingFaceTB/SmolVLM-256M-Instruct"
@@ -82,3 +83,22 @@ def test_info_without_the_flag_is_as_before(genau: Genau, folder: Path) -> None:
     told = json.loads(genau("info", folder).out)
     assert told["form"] == "merged"
     assert told["backbone"] == "nano"
+
+
+def test_the_licence_is_told_with_what_must_be_known_of_it(genau: Genau) -> None:
+    run = genau("info", "Qwen2.5-VL-3B-Instruct", "--estimate")
+    assert "licence: qwen-research, research only: no commercial use" in run.out
+
+
+@pytest.mark.parametrize("name", ["HuggingFaceTB/SmolVLM-256M-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"])
+def test_the_table_of_the_docs_is_what_the_script_prints(name: str) -> None:
+    root = Path(__file__).parent.parent
+    spec = importlib.util.spec_from_file_location("estimates", root / "benchmarks" / "estimates.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (root / "docs" / "backbones.md").read_text(encoding="utf-8")
+    assert script.HEAD in page
+    assert script.row(known(name)) in page
+    assert all(f"`{other}`" in page for other in known_checkpoints())

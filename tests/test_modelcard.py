@@ -15,7 +15,8 @@ from genau.modelcard import CARD_FILE, card_text, write_card
 SEVEN = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
-def card(base: str | None = SEVEN, adapter: bool = True, lora: bool = True, **settings: Any) -> ModelCard:
+def card(base: str | None = SEVEN, adapter: bool = True, lora: bool = True, **settings: Any) -> Any:
+    """A card as the hub's library reads it; its types know less than its values."""
     backbone = "nano" if base is None else "qwen-vl"
     config = GenAUConfig(backbone=backbone, base=base, base_fingerprint="feedfeedfeedfeed", **settings)
     return ModelCard(card_text(config, Thresholds(0.25, method="largest F1", data="made"), adapter=adapter, lora=lora))

@@ -86,6 +86,13 @@ class Loading:
         )
 
 
+def loading_for(config: GenAUConfig, device: str) -> Loading:
+    """Return how a model is loaded where nobody says: a large base straight to its GPU, all else to the CPU."""
+    if config.backbone == "nano" or torch.device(device).type == "cpu":
+        return Loading()
+    return Loading(device_map=device)
+
+
 def is_quantised(name: str) -> bool:
     """Return whether a linear layer of this name is loaded in 8 or 4 bits: the decoder's only.
 

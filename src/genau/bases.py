@@ -107,6 +107,22 @@ def ensure(name: str | Path, revision: str | None = None) -> Path:
     return folder
 
 
+def cached(name: str) -> Path | None:
+    """Return the folder of a base that lies on this machine, whole or not, or None; nothing is fetched."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    own, revision = split_revision(name)
+    try:
+        found = try_to_load_from_cache(own, CONFIG_FILE, revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def _fetch(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from genau import weights
-from genau.assembly import Loading, load_on_base
+from genau.assembly import Loading, load_on_base, loading_for
 from genau.calibration import THRESHOLDS_FILE, Thresholds
 from genau.errors import CheckpointError, UsageError, suggest
 from genau.model.backbones.nano import NanoBackbone
@@ -82,16 +82,17 @@ def fingerprint(name: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None) -> Checkpoint:
-    """Load a model by name or folder, ready for inspection; without `loading` on the CPU, in fp32.
+def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None, device: str = "cpu") -> Checkpoint:
+    """Load a model by name or folder, ready for inspection.
 
+    Without `loading` in fp32 on the CPU; where `device` is a GPU, a large base goes there at once, in bf16.
     `merge` adds the LoRA weights to the decoder's own, which is faster; without it they stay trainable. A quantised
     decoder keeps them apart, as adding would round them to its bits.
 
     Raises:
         UsageError: no such model. CheckpointError: files missing or for another base. WeightsError: no base.
     """
-    folder, loading = resolve(name), loading or Loading()
+    folder = resolve(name)
     register_with_transformers()
     try:
         for file in sorted(folder.glob("*.json")):
@@ -101,6 +102,7 @@ def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None
         processor = GenAUProcessor.from_pretrained(folder)
         _check_tokens(folder, config, processor)
         own = (folder / OWN_FILE).is_file()
+        loading = loading or loading_for(config, device)
         merge = merge and loading.quantize is None
         model = _load_adapter(folder, config, loading, merge=merge) if own else _load_merged(folder, config, loading)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -93,6 +93,7 @@ def _loading(config: GenAUConfig) -> str:
         else f"The base `{config.base}` is fetched from where it comes; its fingerprint is checked."
     )
     return (
+        "From the hub, `hf download OWNER/NAME --local-dir FOLDER`; then\n\n"
         '```python\nfrom genau import Inspector\n\ninspector = Inspector.from_pretrained("FOLDER")\n'
         'print(inspector.inspect("part.png").verdict)\n```\n\nor `genau inspect part.png --model FOLDER`. ' + fetched
     )

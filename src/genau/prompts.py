@@ -42,6 +42,16 @@ CHAT_FORMATS = {
         "<|im_end|>\n<|im_start|>assistant\n",
         "<|im_end|>",
     ),
+    "smolvlm": ChatFormat(
+        "<|im_start|>System: ", "<end_of_utterance>\nUser:", "", "<end_of_utterance>\nAssistant:", "<end_of_utterance>"
+    ),
+    "idefics3": ChatFormat(
+        "<|begin_of_text|>System: ",
+        "<end_of_utterance>\nUser:",
+        "",
+        "<end_of_utterance>\nAssistant:",
+        "<end_of_utterance>",
+    ),
 }
 
 

@@ -24,7 +24,7 @@ FAMILIES: dict[str, tuple[Any, Any]] = {
     "qwen3": (Qwen3Config, Qwen3Model),
 }
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 100,
     "hidden_size": 64,
     "intermediate_size": 160,
@@ -85,7 +85,7 @@ def test_checkpointing_keeps_the_input_of_each_layer_and_the_whole_of_one() -> N
 def test_a_memory_holds_keys_and_values_of_every_layer() -> None:
     keys = torch.zeros(3, 2, 7, 16)
     cache = DynamicCache([(keys, keys) for _ in range(10)])
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)  # type: ignore[union-attr]
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)  # type: ignore[union-attr, misc]
     assert memory_bytes(sizes(), 3, 7, "float32") == held
     assert memory_bytes(sizes(), 3, 7, "bfloat16") == held // 2
 

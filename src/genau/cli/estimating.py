@@ -34,7 +34,8 @@ def print_estimate(model: str, workload: "Workload", *, as_json: bool) -> None:
     found = find_config(_base_of(model))
     result = estimate(found.config, workload)
     if as_json:
-        told = {"base": found.name, "family": found.family, "configuration": found.source, **result.to_dict()}
+        told = {"base": found.name, "family": found.family, "licence": _licence(found.name) or None}
+        told |= {"configuration": found.source, **result.to_dict()}
         typer.echo(json.dumps(told, indent=2))
     else:
         _print_tables(found, result)
@@ -61,11 +62,21 @@ def _base_of(model: str) -> str:
     return base
 
 
+def _licence(name: str) -> str:
+    """Return the licence of a base that we know, with what must be known of it; else nothing."""
+    from genau.model.backbones.catalog import known_checkpoints
+
+    checkpoint = known_checkpoints().get(name)
+    return ", ".join(filter(None, (checkpoint.licence, checkpoint.licence_note))) if checkpoint else ""
+
+
 def _print_tables(found: "BaseConfig", result: "Estimate") -> None:
     from rich.console import Console
 
     console, work = Console(highlight=False, soft_wrap=True), result.workload
     console.print(f"{found.name} ({found.family}); sizes from {found.source}")
+    if licence := _licence(found.name):
+        console.print(f"licence: {licence}")
     console.print(_parameters(result))
     console.print(
         f"A picture that fills the canvas of {result.canvas} px: {result.visual_tokens} visual tokens, "
