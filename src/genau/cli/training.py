@@ -18,7 +18,10 @@ def train(
     change: Annotated[list[str] | None, typer.Option("--set", help="Replace a setting: steps=100.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Two steps on a few examples, nothing kept: is everything there?")
+        bool,
+        typer.Option(
+            "--dry-run", help="Two steps on a few examples (stage live: read all, print the plan), nothing kept."
+        ),
     ] = False,
 ) -> None:
     """Train a model jointly on language and segmentation, and save it in both checkpoint forms."""
@@ -71,9 +74,11 @@ def _train_live(values: dict[str, Any], source: str, folder: Path, *, resume: bo
 
     settings = parse_settings(values, source, LiveSettings)
     if dry_run:
-        from genau.training.live.plan import describe
+        from genau.training.live.plan import make_plan
 
-        typer.echo(describe(settings))
+        plan = make_plan(settings)
+        typer.echo("\n".join(plan.lines))
+        plan.refuse_faults()
         return
     from genau.training.live.run import run
 

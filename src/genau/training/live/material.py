@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from genau.datasets.sample import UNTYPED, Sample
 from genau.datasets.synthetic import DEFECT_TYPES
@@ -59,7 +60,9 @@ def open_talks(settings: LiveSettings) -> ChosenTalks | None:
 
 def length_of(pictures: Pictures, talks: Talks | None, processor: GenAUProcessor) -> Callable[[Ticket], float]:
     """Return a function that tells about how many words a sample has: visual tokens of pictures, text of the rest."""
-    visual = [visual_tokens(sample, processor) for sample in pictures.samples]
+    layout: Layout = layout_of(processor.layout) if processor.layout else FixedLayout(processor.visual_tokens)
+    canvas = processor.image_processor.size
+    visual = [visual_tokens(sample.image, layout, canvas) for sample in pictures.samples]
 
     def length(ticket: Ticket) -> float:
         if ticket.talk:
@@ -70,8 +73,7 @@ def length_of(pictures: Pictures, talks: Talks | None, processor: GenAUProcessor
     return length
 
 
-def visual_tokens(sample: Sample, processor: GenAUProcessor) -> int:
-    """Return how many visual tokens stand for a picture, by its size alone."""
-    layout: Layout = layout_of(processor.layout) if processor.layout else FixedLayout(processor.visual_tokens)
-    content = Letterbox(read_size(sample.image), processor.image_processor.size).content_hw
+def visual_tokens(picture: Path, layout: Layout, canvas: int) -> int:
+    """Return how many visual tokens stand for a picture on a canvas (side in pixels), by its size alone."""
+    content = Letterbox(read_size(picture), canvas).content_hw
     return sum(piece for piece in layout.pieces(content) if isinstance(piece, int))
