@@ -141,8 +141,12 @@ def turn(example: Example, rng: np.random.Generator) -> Example:
 
 def describe_appearance(rgb: Rgb, mask: Mask) -> str:
     """Return how a marked region looks against its surroundings: "small dark spot", "long bright line"."""
+    reach, whole = max(2, min(mask.shape) // 50), mask
+    if mask.any():  # the rest of the picture is of no use, and growing a region takes long
+        near = tuple(slice(max(0, int(at.min()) - reach), int(at.max()) + reach + 1) for at in np.nonzero(mask))
+        rgb, mask = rgb[near], mask[near]
     grey = rgb.mean(2)
-    around = ndimage.binary_dilation(mask, iterations=max(2, min(mask.shape) // 50)) & ~mask
+    around = ndimage.binary_dilation(mask, iterations=reach) & ~mask
     difference = float(grey[mask].mean() - grey[around].mean()) if around.any() else 0.0
     tone = "dark" if difference < -8 else "bright" if difference > 8 else "faint"
     ys, xs = np.nonzero(mask)
@@ -151,6 +155,6 @@ def describe_appearance(rgb: Rgb, mask: Mask) -> str:
         if len(ys) > 1
         else np.ones(2)
     )
-    shape = "line" if spread[1] > 4 * spread[0] else "spot" if mask.mean() < 0.01 else "patch"
-    size = "small" if mask.mean() < 0.002 else "large" if mask.mean() > 0.05 else "medium"
+    shape = "line" if spread[1] > 4 * spread[0] else "spot" if whole.mean() < 0.01 else "patch"
+    size = "small" if whole.mean() < 0.002 else "large" if whole.mean() > 0.05 else "medium"
     return f"{size} {tone} {shape}"
