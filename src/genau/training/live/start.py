@@ -58,9 +58,6 @@ def with_lora(model: GenAUModel, settings: LiveSettings) -> GenAUModel:
     wanted: tuple[str, ...] = (*OWN, *(f"backbone.{part}" for part in backbone.own_parts))
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith(wanted) or "lora_" in name
-    for module in backbone.decoder.modules():
-        if settings.bf16 and hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False  # peft would go through fp32
     if settings.gradient_checkpointing:
         backbone.decoder.gradient_checkpointing_enable({"use_reentrant": False})
     model.mask_head.bf16 = settings.bf16
