@@ -1,6 +1,6 @@
 """How many pictures the data loader of a large training prepares in a second, and how much of a batch is padding.
 
-    python benchmarks/loading.py --pictures 48 --workers 0 1 2
+    python benchmarks/loading.py --pictures 32 --workers 0 1 2
     python benchmarks/loading.py --padding
 
 Pictures are synthetic JPEGs of 1024 x 1024 pixels; each is decoded, turned, letterboxed and put into words with its

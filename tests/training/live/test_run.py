@@ -28,8 +28,9 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "genau.safetensors") | load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def logged(folder: Path) -> list[float]:
-    return [line["loss"] for line in json.loads((folder / "log.json").read_text()) if "loss" in line]
+def logged(folder: Path) -> list[dict[str, float]]:
+    lines = json.loads((folder / "log.json").read_text())
+    return [{name: line[name] for name in line if name.startswith("loss")} for line in lines if "loss" in line]
 
 
 def test_a_run_learns_and_leaves_its_model_log_and_settings(settings: Settings, tmp_path: Path) -> None:

@@ -97,13 +97,14 @@ def build_trainer(
 
 
 class _Readings(TrainerCallback):  # type: ignore[misc]
-    """Reads all wordings before the first step, through whatever wraps the module."""
+    """Reads all wordings before the first step, through whatever wraps the module; a resumed run has read them."""
 
     def __init__(self, trainer: LiveTrainer, *, resumed: bool) -> None:
         self.trainer, self.resumed = trainer, resumed
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ANN401
         trainer, folder = self.trainer, Path(str(args.output_dir))
+        trainer.logged_at = state.global_step
         if self.resumed:
             trainer.module.readings = readings.kept(folder, trainer.wordings)
             return

@@ -44,7 +44,7 @@ class LiveTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._counts = torch.ones(len(TERMS))  # of the current optimizer step
         self._parts = torch.zeros(len(TERMS), device=self.args.device)  # means, summed since the last line of the log
-        self._logged_at = 0
+        self.logged_at = 0  # step of the last line of the log
 
     @property
     def module(self) -> LiveModule:
@@ -96,11 +96,11 @@ class LiveTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log every loss part beside the sum, over all processes."""
         if "loss" in logs:
-            steps = max(1, self.state.global_step - self._logged_at)
+            steps = max(1, self.state.global_step - self.logged_at)
             parts = self.accelerator.reduce(self._parts, "sum") / steps
             logs |= {f"loss_{name}": round(part, 5) for name, part in zip(TERMS, parts.tolist(), strict=True)}
             self._parts.zero_()
-            self._logged_at = self.state.global_step
+            self.logged_at = self.state.global_step
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
