@@ -248,3 +248,9 @@ def test_the_command_line_plans_and_trains(genau: Genau, values: dict[str, Any],
     typo = genau("train", "-c", config, "--set", "batchsize=2")
     assert typo.code == 2
     assert "Did you mean 'batch_size'?" in typo.err
+
+
+def test_batches_that_other_processes_prepare_are_the_same(settings: Settings, tmp_path: Path) -> None:
+    alone, helped = (run(settings(workers=workers), tmp_path / str(workers)) for workers in (0, 1))
+    assert logged(alone) == logged(helped)
+    assert all(torch.equal(weights(helped / "adapter")[name], one) for name, one in weights(alone / "adapter").items())
