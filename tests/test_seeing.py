@@ -18,7 +18,8 @@ from genau.errors import ImageError, UsageError
 from genau.images import Picture
 from genau.inspector import Inspector
 from genau.judgement import Reply, judge
-from genau.model.modeling import GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Seen
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.results import Inspection, Verdict

@@ -8,6 +8,7 @@ Both hold the processor's and tokenizer's files, `thresholds.json` and the model
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,17 +230,27 @@ def own_state(model: GenAUModel) -> dict[str, Tensor]:
 
 
 def save_adapter(
-    folder: str | Path, model: GenAUModel, processor: GenAUProcessor, thresholds: Thresholds | None = None
+    folder: str | Path,
+    model: GenAUModel,
+    processor: GenAUProcessor,
+    thresholds: Thresholds | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the adapter form; LoRA is written if the decoder carries it. Lengths and dtypes are kept."""
+    """Write the adapter form; LoRA is written if the decoder carries it. Lengths and dtypes are kept.
+
+    `state` holds the model's trained tensors by name where its own are divided among processes.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     decoder = model.backbone.decoder
     has_lora = hasattr(decoder, "peft_config")
-    own = {key: value.contiguous() for key, value in own_state(model).items()}
+    ours = own_state(model) if state is None else {key: state[key] for key in state if not is_base(model, key)}
+    own = {key: value.contiguous() for key, value in ours.items()}
     save_file(own, folder / OWN_FILE, metadata={"format": "pt", "lora": "yes" if has_lora else "no"})
     if has_lora:
-        decoder.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
+        prefix = "backbone.decoder."
+        lora = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)} if state else None
+        decoder.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False, state_dict=lora)
         (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # peft's empty card; ours is one level up
     _save_rest(folder, model, processor, thresholds)
     write_card(folder, model.config, thresholds or Thresholds(), adapter=True, lora=has_lora)

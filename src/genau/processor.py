@@ -190,6 +190,29 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
             batch["labels"] = torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])
         return batch
 
+    def talks(self, talks: Sequence[Sequence[tuple[str, str]]]) -> dict[str, Tensor]:
+        """Conversations after a picture, (question, answer) each -> `talk_ids`, `talk_mask`, `talk_labels` (Q, T).
+
+        Labels stand as in `questions`; only what the assistant says has any.
+        """
+        chat = CHAT_FORMATS[self.chat_format]
+        again = chat.before_picture.removeprefix(chat.end_of_turn)  # opens the user's next turn
+        rows, labels = [], []
+        for talk in talks:
+            ids: list[int] = []
+            said: list[int] = []
+            for number, (question, answer) in enumerate(talk):
+                asked = self._encode([Span(again if number else chat.before_question)])
+                asked += self.encode_text(question) + self._encode([Span(chat.before_answer)])
+                answered = self.encode_text(answer) + self._encode([Span(chat.end_of_turn)])
+                ids += asked + answered
+                said += [IGNORED_LABEL] * len(asked) + answered
+            rows.append(ids[:-1])
+            labels.append(said[1:])
+        batch = self._padded("talk", rows)
+        length = batch["talk_ids"].shape[1]
+        return batch | {"talk_labels": torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])}
+
     def _question(self, query: Query, form: int) -> list[int]:
         chat, spans = CHAT_FORMATS[self.chat_format], question_spans(query, form)
         return self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])

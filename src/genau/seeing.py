@@ -17,7 +17,8 @@ from genau.judgement import Reply
 from genau.maps import roi_cells, to_original
 from genau.model.backbones import Memory
 from genau.model.context import ContextMemory, PicturePatches
-from genau.model.modeling import GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Seen
 from genau.places import compare_places
 from genau.processor import GenAUProcessor
 from genau.prompts import Query

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from genau.model.backbones import Backbone, Memory, Shown, Sight, first_position, word_positions
 from genau.model.configuration import GenAUConfig
-from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Answer, Seen
 from genau.model.telling import told
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
@@ -81,6 +82,13 @@ class ToyBackbone(nn.Module):
         weights = (query @ key.transpose(1, 2) / WIDTH**0.5).masked_fill(~(causal & seen[:, None]), -torch.inf)
         hidden: Tensor = x + self.decoder.out(weights.softmax(-1) @ value)
         return hidden, Memory(((key[:, None], value[:, None]),), seen, following)
+
+    def read_whole(self, embeddings: Tensor, allowed: Tensor, positions: Tensor, shown: Shown) -> Tensor:
+        x = embeddings + self.decoder.places(positions)
+        query, key, value = self.decoder.into(x).chunk(3, -1)
+        weights = (query @ key.transpose(1, 2) / WIDTH**0.5).masked_fill(~allowed, -torch.inf)
+        hidden: Tensor = x + self.decoder.out(weights.softmax(-1) @ value)
+        return hidden
 
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         table = self.decoder.words.weight if word_ids is None else self.decoder.words.weight[word_ids]

@@ -21,7 +21,8 @@ from genau.inspector import Inspector
 from genau.layouts import layout_of
 from genau.model.backbones import Backbone, Habits, Memory, Shown, Sight, llava_onevision, smolvlm
 from genau.model.configuration import GenAUConfig
-from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Answer, Decision, Seen
 from genau.model.seg_tokens import place_visual_tokens
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import IMAGE_TOKEN, Query
@@ -423,3 +424,27 @@ def test_a_family_inspects_and_writes(family: Family, model: GenAUModel, picture
     assert written is not None
     assert written.types == "dent"
     assert written.recommendation in choices["Recommendation"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_one_pass_over_pictures_and_questions_gives_the_same_maps_verdicts_and_gradients(
+    model: GenAUModel, family: Family, picture: Draw, ask_at_once: Callable[..., Decision], checkpointing: bool
+) -> None:
+    with_lora(model)
+    pictures, queries, index = (
+        [picture(1), picture(2, 140, 60)],
+        [Query(), Query("dent"), Query("long scratch")],
+        [0, 1, 0],
+    )
+    trained = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    expected = ask(model, family.processor, see(model, family.processor, pictures), queries, index)
+    gradients = torch.autograd.grad(expected.margin.sum() + expected.verdict_logits.pow(2).sum(), trained)
+    if checkpointing:
+        model.backbone.decoder.gradient_checkpointing_enable({"use_reentrant": False})
+        model.backbone.decoder.train()
+    found = ask_at_once(model, family.processor, pictures, queries, index)
+    for name in ("margin", "map_score", "verdict_logits"):
+        assert torch.allclose(getattr(found, name), getattr(expected, name), atol=TOLERANCE), name
+    again = torch.autograd.grad(found.margin.sum() + found.verdict_logits.pow(2).sum(), trained)
+    for gradient, wanted in zip(again, gradients, strict=True):
+        assert torch.allclose(gradient, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))

@@ -15,7 +15,8 @@ from genau.model.backbones import Sight
 from genau.model.configuration import GenAUConfig
 from genau.model.context import Context, context_patches
 from genau.model.fusion import read_out
-from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Answer, Seen
 from genau.model.telling import told
 from genau.processor import GenAUProcessor
 from genau.prompts import Query

@@ -24,7 +24,8 @@ from genau.model.backbones import Backbone, Shown, Sight
 from genau.model.backbones.families import MODEL_TYPES, build_backbone
 from genau.model.backbones.qwen_vl import QwenVLBackbone, habits
 from genau.model.configuration import GenAUConfig
-from genau.model.modeling import Answer, GenAUModel, Seen
+from genau.model.modeling import GenAUModel
+from genau.model.outputs import Answer, Decision, Seen
 from genau.model.seg_tokens import place_visual_tokens
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import CHAT_FORMATS, INSTRUCTION, Query, question_spans
@@ -615,3 +616,31 @@ def test_a_published_base_has_its_published_size(name: str, billions: float, lev
         base = QwenVLBackbone.from_config(PUBLISHED[name], habits(PUBLISHED[name]).image_size)
     assert sum(weight.numel() for weight in base.parameters()) / 1e9 == pytest.approx(billions, abs=0.001)
     assert base.levels == levels
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_one_pass_over_pictures_and_questions_gives_the_same_maps_verdicts_and_gradients(
+    model: GenAUModel,
+    processor: GenAUProcessor,
+    picture: Draw,
+    ask_at_once: Callable[..., Decision],
+    checkpointing: bool,
+) -> None:
+    with_lora(model)
+    pictures, queries, index = (
+        [picture(1), picture(2, 140, 60)],
+        [Query(), Query("dent"), Query("long scratch")],
+        [0, 1, 0],
+    )
+    trained = [weight for name, weight in model.named_parameters() if "lora_B" in name]
+    expected = ask(model, processor, see(model, processor, pictures), queries, index)
+    gradients = torch.autograd.grad(expected.margin.sum() + expected.verdict_logits.pow(2).sum(), trained)
+    if checkpointing:
+        model.backbone.decoder.gradient_checkpointing_enable({"use_reentrant": False})
+        model.backbone.decoder.train()
+    found = ask_at_once(model, processor, pictures, queries, index)
+    for name in ("margin", "map_score", "verdict_logits"):
+        assert torch.allclose(getattr(found, name), getattr(expected, name), atol=TOLERANCE), name
+    again = torch.autograd.grad(found.margin.sum() + found.verdict_logits.pow(2).sum(), trained)
+    for gradient, wanted in zip(again, gradients, strict=True):
+        assert torch.allclose(gradient, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))

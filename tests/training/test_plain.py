@@ -239,7 +239,7 @@ def test_samples_come_from_the_test_split_of_every_source(tmp_path: Path) -> Non
             stem = "000_mask" if "truth" in folder else "000"
             Image.fromarray(white).save(tmp_path / name / folder / f"{stem}.png")
     sources = [{"root": tmp_path, "format": "mvtec", "categories": [name]} for name in ("gear", "bolt")]
-    found = read_samples(settings(data=sources))
+    found = read_samples(settings(data=sources).data)
     assert [(sample.category, sample.split, sample.label) for sample in found] == [
         (name, "test", label) for name in ("gear", "bolt") for label in (False, True)
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from genau.checkpoints import OWN_FILE
 from genau.datasets.synthetic import DEFECT_TYPES
@@ -47,3 +48,25 @@ def test_a_head_stage_runs_from_settings_to_a_checkpoint(
     assert json.loads((output / "settings.json").read_text())["words"] is words
     assert (output / "adapter" / OWN_FILE).is_file()
     assert len(list((tmp_path / "features").glob("*/*.safetensors"))) == 4
+
+
+def test_a_finished_head_stage_that_is_resumed_trains_no_further_step(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {"stage": "head", "start": str(folder), "examples": 4, "cache": tmp_path / "features"}
+    values |= {"steps": 2, "batch_size": 2, "log_every": 1, "save_every": 2, "words": False}
+    output = running.run(TrainSettings(**values), tmp_path / "out")
+    before, log = load_file(output / "adapter" / OWN_FILE), json.loads((output / "log.json").read_text())
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(JointTrainer, "training_step", never)
+    running.run(TrainSettings(**values), output, resume=True)
+    after = load_file(output / "adapter" / OWN_FILE)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert [line["loss"] for line in json.loads((output / "log.json").read_text()) if "loss" in line] == losses
+    longer = TrainSettings(**(values | {"steps": 3}))
+    with pytest.raises(AssertionError, match="nothing is left"):  # a longer run has one to train
+        running.run(longer, output, resume=True)

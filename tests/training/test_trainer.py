@@ -27,9 +27,10 @@ from genau.training.batches import BatchMaker
 from genau.training.examples import Example
 from genau.training.features import EncodedExamples
 from genau.training.losses import image, segmentation
+from genau.training.rates import SCALAR_RATE
 from genau.training.run import LORA_TARGETS, freeze, keep_frozen_in_bf16, training_arguments
 from genau.training.settings import TrainSettings
-from genau.training.trainer import SCALAR_RATE, JointTrainer, loss_terms
+from genau.training.trainer import JointTrainer, loss_terms
 from genau.words import WordReader
 
 TYPES = tuple(sorted(DEFECT_TYPES))

@@ -18,7 +18,10 @@ def train(
     change: Annotated[list[str] | None, typer.Option("--set", help="Replace a setting: steps=100.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Two steps on a few examples, nothing kept: is everything there?")
+        bool,
+        typer.Option(
+            "--dry-run", help="Two steps on a few examples (stage live: read all, print the plan), nothing kept."
+        ),
     ] = False,
 ) -> None:
     """Train a model jointly on language and segmentation, and save it in both checkpoint forms."""
@@ -29,6 +32,10 @@ def train(
         if dry_run:
             raise UsageError(f"{config} trains a baseline, which has no --dry-run. Use --set steps=2 -o SCRATCH.")
         typer.echo(_train_rival(values, str(config), folder, resume=resume))
+        return
+
+    if values.get("stage") == "live":
+        _train_live(values, str(config), folder, resume=resume, dry_run=dry_run)
         return
 
     from genau.training.run import run
@@ -54,6 +61,27 @@ def _train_rival(values: dict[str, Any], source: str, folder: Path, *, resume: b
     settings = parse_settings(values, source, PlainSettings)
     if settings.trains not in RIVALS:
         raise UsageError(f"{source}: trains: {settings.trains!r} cannot be trained. Use one of {', '.join(RIVALS)}.")
-    samples = read_samples(settings)
+    samples = read_samples(settings.data)
     pupil = AnomalyClip.untrained(settings.base, device(), settings.seed, image_size=settings.image_size)
     return train_plain(pupil, samples, settings, folder, resume=resume)
+
+
+def _train_live(values: dict[str, Any], source: str, folder: Path, *, resume: bool, dry_run: bool) -> None:
+    """Train a large backbone, as one of the processes that do; only the first of them prints."""
+    from genau.training.live.settings import LiveSettings
+    from genau.training.processes import is_first
+    from genau.training.settings import parse_settings
+
+    settings = parse_settings(values, source, LiveSettings)
+    if dry_run:
+        from genau.training.live.plan import make_plan
+
+        plan = make_plan(settings)
+        typer.echo("\n".join(plan.lines))
+        plan.refuse_faults()
+        return
+    from genau.training.live.run import run
+
+    trained = run(settings, folder, resume=resume)
+    if is_first():
+        typer.echo(trained)

@@ -5,7 +5,6 @@ width, V the vocabulary, C_l and (h_l, w_l) a pyramid level, (h, w) the finest o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,33 +27,9 @@ from genau.model.context import (
 )
 from genau.model.fusion import fuse, map_score, text_score, valid_cells
 from genau.model.mask_head import MaskHead
+from genau.model.outputs import Answer, Decision, Seen, View
 from genau.model.seg_tokens import SegTokens, place_visual_tokens
 from genau.model.telling import FOUND_FRACTIONS, found, told
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A batch of pictures, seen once; any number of questions can be asked of it."""
-
-    memory: Memory  # of B rows: the decoder has read the instruction and the picture
-    features: tuple[Tensor, ...]  # f_l (B, W, h_l, w_l), unit length
-    context: Context
-    unprompted: Tensor  # (B, h, w), the part of the margin that no question changes
-    prior: Tensor  # (B, h, w), the margin before anything is asked
-    valid: Tensor  # (B, h, w) bool, False on padding
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What Q questions give."""
-
-    margin: Tensor  # z (Q, h, w); sigmoid(z) is the anomaly map
-    map_score: Tensor  # (Q,) in [0, 1]
-    text_score: Tensor  # (Q,) in [0, 1]
-    pred_score: Tensor  # (Q,) in [0, 1]
-    verdict_logits: Tensor  # (Q, 2): normal, defect
-    hidden: Tensor  # (Q, T, D)
-    memory: Memory  # of Q rows, the question included: generation goes on from here
 
 
 class GenAUModel(PreTrainedModel):
@@ -163,22 +138,31 @@ class GenAUModel(PreTrainedModel):
         right-padded, one image token for each visual token; `instruction` a memory of one row, which is shared;
         `inside` (B, h, w) bool where to inspect: of other places the decoder is told nothing that the map shows.
         """
+        view = self.view(sight, context, content_hw, inside)
+        shared = instruction.take(torch.zeros(len(content_hw), dtype=torch.long, device=content_hw.device))
+        if not self.config.reads_pictures:
+            return Seen(**vars(view), memory=shared)
+        shown = Shown(picture_ids == self.config.image_token_id, sight)
+        _, memory = self.backbone.read(self.show(view, shown, picture_ids), picture_mask, shared, shown)
+        return Seen(**vars(view), memory=memory)
+
+    def view(self, sight: Sight, context: Context, content_hw: Tensor, inside: Tensor | None = None) -> View:
+        """Return what the map head sees of B pictures; arguments as in `see`."""
         features, unprompted = self.project(sight.pyramid, context)
         valid = self.valid_cells(content_hw, features[0])
         valid = valid if inside is None else valid & inside
-        shared = instruction.take(torch.zeros(len(content_hw), dtype=torch.long, device=content_hw.device))
         index = torch.arange(len(content_hw), device=content_hw.device)
         queries = self.mask_head.query_prior.expand(len(index), -1, -1)
         prior = self.mask_head.draw(features, unprompted, queries, index)  # (B, h, w)
-        if not self.config.reads_pictures:
-            return Seen(shared, features, context, unprompted, prior, valid)
-        shown = Shown(picture_ids == self.config.image_token_id, sight)
-        telling = self.context_token(told(self.mask_head, features, context, prior, valid, sight))
-        embeddings = place_visual_tokens(
+        return View(features, context, unprompted, prior, valid)
+
+    def show(self, view: View, shown: Shown, picture_ids: Tensor) -> Tensor:
+        """Return the words (B, T1, D) that the decoder reads of pictures: visual tokens that know the prior map."""
+        sight = shown.sight
+        telling = self.context_token(told(self.mask_head, view.features, view.context, view.prior, view.valid, sight))
+        return place_visual_tokens(
             self.backbone.embed(picture_ids), shown.at, sight.visual_tokens + telling, sight.token_counts
         )
-        _, memory = self.backbone.read(embeddings, picture_mask, shared, shown)
-        return Seen(memory, features, context, unprompted, prior, valid)
 
     def valid_cells(self, content_hw: Tensor, level: Tensor) -> Tensor:
         """Return (B, h, w) bool: which cells of a level (B, C, h, w) lie on the picture."""
@@ -198,26 +182,43 @@ class GenAUModel(PreTrainedModel):
         `asked` (Q, 2, D) what `read_questions` makes of them; `query_ids`, `query_mask` (Q, T) right-padded;
         `verdict_at` (Q,) the word after which the verdict stands; `image_index` (Q,) which picture is asked.
         """
-        reads = self.config.reads_pictures
-        telling = self.found_token(self.found(seen, asked, image_index)) if reads else None
-        words = self.seg_tokens.place(self.backbone.embed(query_ids), query_ids, telling)
+        words = self.word(seen, asked, query_ids, image_index)
         hidden, memory = self.backbone.read(words, query_mask, seen.memory.take(image_index))
-        query_states = self.seg_tokens.take(hidden, query_ids)  # (Q, 2, D)
-        queries = self.mask_head.queries(asked, query_states if reads else None)
-        margin = self.mask_head.draw(seen.features, seen.unprompted, queries, image_index)
+        decision = self.decide(seen, asked, hidden, query_ids, verdict_at, image_index)
+        return Answer(**vars(decision), hidden=hidden, memory=memory)
+
+    def word(self, view: View, asked: Tensor, query_ids: Tensor, image_index: Tensor) -> Tensor:
+        """Return the words (Q, T, D) that the decoder reads of questions: their query tokens know the map so far."""
+        reads = self.config.reads_pictures
+        telling = self.found_token(self.found(view, asked, image_index)) if reads else None
+        return self.seg_tokens.place(self.backbone.embed(query_ids), query_ids, telling)
+
+    def decide(
+        self,
+        view: View,
+        asked: Tensor,
+        hidden: Tensor,
+        query_ids: Tensor,
+        verdict_at: Tensor,
+        image_index: Tensor,
+    ) -> Decision:
+        """Draw the map and read the verdict from what the decoder makes (Q, T, D) of the words of `word`."""
         config = self.config
+        query_states = self.seg_tokens.take(hidden, query_ids)  # (Q, 2, D)
+        queries = self.mask_head.queries(asked, query_states if config.reads_pictures else None)
+        margin = self.mask_head.draw(view.features, view.unprompted, queries, image_index)
         verdict_words = torch.tensor([config.normal_word_id, config.defect_word_id], device=hidden.device)
         rows = torch.arange(len(hidden), device=hidden.device)
         verdict_logits = self.backbone.logits(hidden[rows, verdict_at], verdict_words)
-        s_map = map_score(margin, seen.valid[image_index], config.readout_fractions, config.readout_offset)
+        s_map = map_score(margin, view.valid[image_index], config.readout_fractions, config.readout_offset)
         p_text = text_score(verdict_logits)
-        return Answer(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits, hidden, memory)
+        return Decision(margin, s_map, p_text, fuse(s_map, p_text, config.text_weight), verdict_logits)
 
     @torch.no_grad()
-    def found(self, seen: Seen, asked: Tensor, image_index: Tensor) -> Tensor:
+    def found(self, view: View, asked: Tensor, image_index: Tensor) -> Tensor:
         """Return what the map of the question by itself shows, and the map of no question: largest margins (Q, 6)."""
-        margin = self.mask_head.draw(seen.features, seen.unprompted, self.mask_head.queries(asked), image_index)
-        return found((margin, seen.prior[image_index]), seen.valid[image_index])
+        margin = self.mask_head.draw(view.features, view.unprompted, self.mask_head.queries(asked), image_index)
+        return found((margin, view.prior[image_index]), view.valid[image_index])
 
     def read_questions(self, instruction: Memory, asked_ids: Tensor, asked_mask: Tensor) -> Tensor:
         """Return the query tokens' hidden states (Q, 2, D) of questions (Q, T) that are read without a picture."""

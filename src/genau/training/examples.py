@@ -57,7 +57,7 @@ class ExampleSource:
             example = self._painted(rng, good=bool(good), with_references=with_references)
         else:
             example = self._real(rng, good=bool(good))
-        return _turn(example, rng)
+        return turn(example, rng)
 
     def _scene(self, seed: int, rng: np.random.Generator, *, good: bool, with_references: bool) -> Example:
         size_hw = tuple(int(side) for side in rng.integers(*SCENE_SIDES, size=2))
@@ -122,27 +122,31 @@ def _crop(rgb: Rgb, mask: Mask | None, rng: np.random.Generator) -> Rgb:
     return rgb if mask is not None and mask[box].any() else np.ascontiguousarray(rgb[box])
 
 
-def _turn(example: Example, rng: np.random.Generator) -> Example:
+def turn(example: Example, rng: np.random.Generator) -> Example:
     """Turn picture, masks and references together by a multiple of 90 degrees, mirrored or not."""
     quarter, mirror = int(rng.integers(4)), bool(rng.integers(2))
 
-    def turn(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def turned_pixels(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         turned = np.rot90(pixels, quarter)
         return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
 
     return Example(
-        turn(example.rgb),  # type: ignore[arg-type]
-        {name: turn(mask) for name, mask in example.masks.items()},  # type: ignore[misc]
+        turned_pixels(example.rgb),  # type: ignore[arg-type]
+        {name: turned_pixels(mask) for name, mask in example.masks.items()},  # type: ignore[misc]
         example.product,
         example.appearances,
-        tuple(turn(reference) for reference in example.references),  # type: ignore[misc]
+        tuple(turned_pixels(reference) for reference in example.references),  # type: ignore[misc]
     )
 
 
 def describe_appearance(rgb: Rgb, mask: Mask) -> str:
     """Return how a marked region looks against its surroundings: "small dark spot", "long bright line"."""
+    reach, whole = max(2, min(mask.shape) // 50), mask
+    if mask.any():  # the rest of the picture is of no use, and growing a region takes long
+        near = tuple(slice(max(0, int(at.min()) - reach), int(at.max()) + reach + 1) for at in np.nonzero(mask))
+        rgb, mask = rgb[near], mask[near]
     grey = rgb.mean(2)
-    around = ndimage.binary_dilation(mask, iterations=max(2, min(mask.shape) // 50)) & ~mask
+    around = ndimage.binary_dilation(mask, iterations=reach) & ~mask
     difference = float(grey[mask].mean() - grey[around].mean()) if around.any() else 0.0
     tone = "dark" if difference < -8 else "bright" if difference > 8 else "faint"
     ys, xs = np.nonzero(mask)
@@ -151,6 +155,6 @@ def describe_appearance(rgb: Rgb, mask: Mask) -> str:
         if len(ys) > 1
         else np.ones(2)
     )
-    shape = "line" if spread[1] > 4 * spread[0] else "spot" if mask.mean() < 0.01 else "patch"
-    size = "small" if mask.mean() < 0.002 else "large" if mask.mean() > 0.05 else "medium"
+    shape = "line" if spread[1] > 4 * spread[0] else "spot" if whole.mean() < 0.01 else "patch"
+    size = "small" if whole.mean() < 0.002 else "large" if whole.mean() > 0.05 else "medium"
     return f"{size} {tone} {shape}"

@@ -28,7 +28,9 @@ from genau.errors import DataError
 from genau.images import Picture
 from genau.reading import read_picture
 from genau.training.losses import LossTerm, dice, focal, image, weigh
+from genau.training.processes import refuse_several
 from genau.training.resuming import checkpoint_to_resume
+from genau.training.settings import DataSource
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +54,6 @@ class Trainable(Protocol):
 
     def save_pretrained(self, folder: Path) -> None:
         """Write all that is needed to load it again, what it was trained on included."""
-
-
-class DataSource(BaseModel):
-    """Annotated pictures to train on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    root: Path
-    format: str
-    categories: tuple[str, ...] | None = None
-    split: str | None = "test"  # where the annotated defects are; None: all splits
 
 
 class PlainSettings(BaseModel):
@@ -165,7 +156,7 @@ def loss_terms(margins: dict[str, Tensor], targets: Tensor) -> dict[str, LossTer
     }
 
 
-def read_samples(settings: PlainSettings) -> list[Sample]:
+def read_samples(sources: Sequence[DataSource]) -> list[Sample]:
     """Return the samples of all data sources.
 
     Raises:
@@ -173,7 +164,7 @@ def read_samples(settings: PlainSettings) -> list[Sample]:
     """
     return [
         sample
-        for source in settings.data
+        for source in sources
         for sample in datasets.read(source.root, source.format, categories=source.categories, split=source.split)
     ]
 
@@ -193,6 +184,7 @@ def train(
     Raises:
         UsageError: as `checkpoint_to_resume`. DataError: no sample is annotated. ImageError: a picture is unreadable.
     """
+    refuse_several(f"a baseline ({settings.trains})")
     last = checkpoint_to_resume(output, resume=resume)
     annotated = [sample for sample in samples if sample.has_mask]
     if not annotated:

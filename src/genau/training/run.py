@@ -19,7 +19,8 @@ from genau.training.examples import ExampleSource
 from genau.training.features import EncodedExamples
 from genau.training.instructions import texts_of
 from genau.training.plain import device
-from genau.training.resuming import checkpoint_to_resume
+from genau.training.processes import refuse_several
+from genau.training.resuming import checkpoint_to_resume, is_finished
 from genau.training.settings import TrainSettings
 from genau.training.trainer import JointTrainer
 
@@ -35,6 +36,7 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
     Raises:
         UsageError: the folder holds a run and `resume` is not asked for, or there is nothing to resume.
     """
+    refuse_several(f"stage {settings.stage}")
     last = checkpoint_to_resume(output, resume=resume)
     set_seed(settings.seed)
     model, processor = starting_point(settings)
@@ -69,7 +71,10 @@ def run(settings: TrainSettings, output: Path, *, resume: bool = False) -> Path:
         args=training_arguments(settings, output),
         data_collator=BatchMaker(processor, reads, settings.analysis, types, settings.seed),
     )
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if last and is_finished(last, settings.steps):
+        trainer.load_finished(last)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     return finish(trainer, samples, output)
 
 

@@ -13,6 +13,17 @@ from genau.errors import UsageError, suggest
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+class DataSource(BaseModel):
+    """Annotated pictures to train on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root: Path
+    format: str
+    categories: tuple[str, ...] | None = None
+    split: str | None = "test"  # where the annotated defects are; None: all splits
+
+
 class TrainSettings(BaseModel):
     """Settings of one stage. `head` trains map and score, the decoder asleep; `joint` adds the decoder."""
 

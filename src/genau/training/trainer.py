@@ -20,11 +20,12 @@ from genau.processor import IGNORED_LABEL, GenAUProcessor
 from genau.training.batches import term_counts
 from genau.training.features import EncodedExamples
 from genau.training.losses import LossTerm, image, language, region_types, segmentation, weigh
+from genau.training.rates import parameter_groups
+from genau.training.resuming import STATE_FILE
 from genau.training.settings import TrainSettings
 from genau.training.words import FirstReading
 from genau.words import WordReader
 
-SCALAR_RATE = 10
 LENGTHS = (0, 32, 64, 10_000)  # words, the answer included: questions of similar length are padded and read together
 
 
@@ -93,45 +94,21 @@ class JointTrainer(Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with a rate for each kind of part; no decay for what is not a matrix.
-
-        The head's few scalars (gain, temperature, offsets) move by about the rate in each step, whatever their
-        gradient: they get a larger one, or the gain would take a thousand steps to grow.
-        """
+        """AdamW with a rate for each kind of part."""
         if self.optimizer is None:
-            settings = self.settings
-            rates = {
-                "lora": settings.decoder_learning_rate,
-                "scalar": settings.head_learning_rate * SCALAR_RATE,
-                "head": settings.head_learning_rate,
-                "rest": settings.learning_rate,
-            }
-            groups: dict[tuple[str, bool], list[nn.Parameter]] = defaultdict(list)
-            for name, parameter in self.trained.named_parameters():
-                if parameter.requires_grad:
-                    groups[_part_of(name), parameter.ndim > 1].append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {"params": found, "lr": rates[part], "weight_decay": 0.01 if matrix else 0.0}
-                    for (part, matrix), found in groups.items()
-                ]
-            )
+            self.optimizer = torch.optim.AdamW(parameter_groups(self.trained, self.settings))
         return self.optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor)
 
+    def load_finished(self, checkpoint: Path) -> None:
+        """Take over the last checkpoint of a run that is through."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(Path(resume_from_checkpoint), self.trained)
-
-
-def _part_of(name: str) -> str:
-    """Return which learning rate a parameter has."""
-    if "lora_" in name:
-        return "lora"
-    if not name.startswith("mask_head."):
-        return "rest"
-    return "scalar" if name.endswith(("gain", "log_tau", "distance_offset")) else "head"
 
 
 class _EpochMarker(TrainerCallback):  # type: ignore[misc]
@@ -206,7 +183,7 @@ def _read_pictures(
         {
             "language": language(torch.cat(logits), torch.cat(labels)),
             "verdict": language(torch.cat(verdicts), torch.cat(decided)),
-            "type": _types(model, batch, seen.features, reader),
+            "type": type_term(model, batch, seen.features, reader.states(batch["type_ids"], batch["type_mask"])),
         },
     )
 
@@ -223,13 +200,14 @@ def _read_questions(
     worded = head.queries(reader.states(batch["asked_ids"], batch["asked_mask"]))
     queries = torch.where(batch["unworded"][:, None, None], queries, worded)
     margin, score = model.draw_unread(features, unprompted, valid, queries, index)
-    return margin, score, {"type": _types(model, batch, features, reader)}
+    types = reader.states(batch["type_ids"], batch["type_mask"])
+    return margin, score, {"type": type_term(model, batch, features, types)}
 
 
-def _types(model: GenAUModel, batch: dict[str, Any], features: tuple[Tensor, ...], reader: WordReader) -> LossTerm:
-    """Return the term of types: each region told apart between all of them, by the questions alone."""
+def type_term(model: GenAUModel, batch: dict[str, Any], features: tuple[Tensor, ...], asked: Tensor) -> LossTerm:
+    """Return the term of types: each region told apart between all of them, by the bare questions alone (K, 2, D)."""
     head = model.mask_head
-    types = head.directions(head.queries(reader.states(batch["type_ids"], batch["type_mask"])))
+    types = head.directions(head.queries(asked))
     regions = pooled(features, batch["regions"].float(), batch["region_image"])
     return region_types(head.scale * regions @ types.T, batch["region_type"], batch["region_rivals"])
 

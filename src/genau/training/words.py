@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genau.datasets.synthetic import DEFECT_TYPES
 from genau.instruct.knowledge import info_of
+from genau.model.mask_head import MaskHead
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
@@ -66,26 +67,34 @@ class FirstReading:
         device = reader.model.device
         return reader.states(batch["asked_ids"].to(device), batch["asked_mask"].to(device)).float()
 
-    @torch.no_grad()
     def realign(self, model: GenAUModel) -> float:
         """Fit the head's matrix to what the trained model reads: bare questions give the queries that they gave.
 
-        Weighted ridge regression of the first queries on the present states. Returns the mean cosine between the first
-        and the fitted directions h_d - h_n, over words of the vocabulary that the fit did not see.
+        Returns the mean cosine of `fit_queries`.
         """
-        head = model.mask_head
-        wanted = head.query(head.state_norm(self.states.to(model.device))).double()  # (N, 2, W)
-        now = head.state_norm(self._read(WordReader(model, self.processor))).double()  # (N, 2, D)
-        rows = torch.arange(len(now), device=now.device)
-        unseen = (rows >= self.important) & (rows % 10 == 0)
-        weight = torch.where(rows < self.important, IMPORTANT, 1.0).to(now)
-        weight[0] = GENERAL
-        fitted = ridge(now[~unseen], wanted[~unseen], weight[~unseen])
-        first, then = (
-            head.directions(queries + head.query_prior.double()) for queries in (wanted[unseen], now[unseen] @ fitted.T)
-        )
-        head.query.weight.copy_(ridge(now, wanted, weight))
-        return F.cosine_similarity(first, then, dim=-1).mean().item()
+        return fit_queries(model.mask_head, self.states, self._read(WordReader(model, self.processor)), self.important)
+
+
+@torch.no_grad()
+def fit_queries(head: MaskHead, first: Tensor, present: Tensor, important: int) -> float:
+    """Set the head's matrix so that the present states (N, 2, D) of questions give the queries that the first gave.
+
+    Weighted ridge regression; the first `important` questions weigh more. Returns the mean cosine between the first
+    and the fitted directions h_d - h_n, over words of the vocabulary that the fit did not see.
+    """
+    device = head.query.weight.device
+    wanted = head.query(head.state_norm(first.to(device))).double()  # (N, 2, W)
+    now = head.state_norm(present.to(device)).double()  # (N, 2, D)
+    rows = torch.arange(len(now), device=device)
+    unseen = (rows >= important) & (rows % 10 == 0)
+    weight = torch.where(rows < important, IMPORTANT, 1.0).to(now)
+    weight[0] = GENERAL
+    fitted = ridge(now[~unseen], wanted[~unseen], weight[~unseen])
+    before, after = (
+        head.directions(queries + head.query_prior.double()) for queries in (wanted[unseen], now[unseen] @ fitted.T)
+    )
+    head.query.weight.copy_(ridge(now, wanted, weight))
+    return F.cosine_similarity(before, after, dim=-1).mean().item()
 
 
 def ridge(states: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:

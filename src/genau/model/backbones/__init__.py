@@ -107,6 +107,14 @@ class Backbone(Protocol):
         """
         ...
 
+    def read_whole(self, embeddings: Tensor, allowed: Tensor, positions: Tensor, shown: Shown) -> Tensor:
+        """Read whole sequences (B, L, D) without a memory -> last hidden states (B, L, D).
+
+        `allowed` (B, L, L) bool: what each word sees; `positions` (B, L) or (B, L, 3) as `positions` makes them. Only
+        training reads so: checkpointed layers keep no memory, and nothing is read twice.
+        """
+        ...
+
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """Return fp32 logits (..., V) of hidden states (..., D), over all words or over `word_ids` only."""
         ...

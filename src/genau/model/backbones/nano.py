@@ -87,6 +87,10 @@ class NanoBackbone(nn.Module):
         positions = self.positions(mask, first_position(mask, memory), shown)
         return reading.read_on(self.decoder, embeddings, mask, memory, positions, bf16=self.bf16_decoder)
 
+    def read_whole(self, embeddings: Tensor, allowed: Tensor, positions: Tensor, shown: Shown) -> Tensor:
+        """Run the decoder on (B, L, D) without a memory."""
+        return reading.read_whole(self.decoder, embeddings, allowed, positions, bf16=self.bf16_decoder)
+
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """Tied output embeddings: (..., D) -> (..., V) in fp32."""
         return reading.logits(self._word_table, hidden, word_ids)

@@ -250,6 +250,11 @@ class QwenVLBackbone(nn.Module):
         more = self.added(shown)
         return reading.read_on(self.decoder, embeddings, mask, memory, positions, bf16=self.bf16_decoder, **more)
 
+    def read_whole(self, embeddings: Tensor, allowed: Tensor, positions: Tensor, shown: Shown) -> Tensor:
+        """Run the decoder on (B, L, D) without a memory."""
+        places, more = positions.permute(2, 0, 1), self.added(shown)  # (3, B, L)
+        return reading.read_whole(self.decoder, embeddings, allowed, places, bf16=self.bf16_decoder, **more)
+
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """Return (..., V) of (..., D), in fp32."""
         table: Any = self._word_table if self.output is None else self.output.weight

@@ -3,6 +3,7 @@
 Shapes as in `backbones`: B sequences, T words, L remembered tokens, D the decoder's width.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
+from genau.errors import UsageError
 from genau.model.backbones import Memory
 
 
@@ -62,3 +64,40 @@ def read_on(
             "training reads a picture and its questions in one pass."
         )
     return hidden.float(), Memory(layers, seen, next_position)
+
+
+def read_whole(
+    decoder: Any,  # noqa: ANN401 - as in `read_on`
+    embeddings: Tensor,
+    allowed: Tensor,
+    position_ids: Tensor,
+    *,
+    bf16: bool = False,
+    **more: Any,  # noqa: ANN401 - what a family's decoder takes besides
+) -> Tensor:
+    """Run the decoder on whole sequences (B, L, D) without a memory; return hidden states (B, L, D) in fp32.
+
+    `allowed` (B, L, L) says what each word sees, `position_ids` are in the form that the decoder takes. Without `bf16`
+    the caller's autocast holds.
+
+    Raises:
+        UsageError: the decoder's attention cannot keep to a mask of its own.
+    """
+    attention = decoder.config._attn_implementation
+    mask = allowed[:, None]
+    if attention == "eager":  # adds the mask to the scores
+        mask = torch.zeros_like(mask, dtype=decoder.dtype).masked_fill(~mask, torch.finfo(torch.bfloat16).min)
+    elif attention != "sdpa":
+        raise UsageError(
+            f"attn_implementation {attention!r} cannot read questions that do not see one another. Load the base with "
+            "attn_implementation 'sdpa' to train it."
+        )
+    with torch.autocast(embeddings.device.type, torch.bfloat16) if bf16 else nullcontext():
+        hidden: Tensor = decoder(
+            inputs_embeds=embeddings.to(decoder.dtype) if decoder.dtype != torch.float32 else embeddings,
+            attention_mask=mask,
+            position_ids=position_ids,
+            use_cache=False,
+            **more,
+        ).last_hidden_state
+    return hidden.float()

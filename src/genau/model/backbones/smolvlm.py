@@ -108,6 +108,10 @@ class SmolVLMBackbone(nn.Module):
         positions = self.positions(mask, first_position(mask, memory), shown)
         return reading.read_on(self.decoder, embeddings, mask, memory, positions)
 
+    def read_whole(self, embeddings: Tensor, allowed: Tensor, positions: Tensor, shown: Shown) -> Tensor:
+        """Run the decoder on (B, L, D) without a memory."""
+        return reading.read_whole(self.decoder, embeddings, allowed, positions)
+
     def logits(self, hidden: Tensor, word_ids: Tensor | None = None) -> Tensor:
         """(..., D) -> (..., V) in fp32."""
         return reading.logits(self._word_table if self.output is None else self.output.weight, hidden, word_ids)

@@ -1,0 +1,141 @@
+"""The framework's Trainer for 1 to N processes: terms averaged over all of them, the order fixed, resumed exactly."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import save_fsdp_optimizer
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerState
+from transformers.trainer import SCHEDULER_NAME
+
+from genau.checkpoints import is_base, save_adapter
+from genau.model.modeling import GenAUModel
+from genau.processor import GenAUProcessor
+from genau.training.live.batches import TERMS
+from genau.training.live.module import LiveModule
+from genau.training.live.readings import kept, read_all
+from genau.training.live.settings import LiveSettings
+from genau.training.live.sharding import gathered
+from genau.training.live.wordings import Wordings
+from genau.training.losses import LossTerm, weigh
+from genau.training.rates import parameter_groups
+from genau.training.resuming import STATE_FILE
+
+
+class LiveTrainer(Trainer):
+    """Trains a `LiveModule` on batches of `LiveBatchMaker`.
+
+    A loss term is averaged over its samples of the whole optimizer step in all processes: one process with 8 pictures
+    and eight with one give the same gradient.
+    """
+
+    def __init__(
+        self,
+        settings: LiveSettings,
+        processor: GenAUProcessor,
+        wordings: Wordings,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(**kwargs)
+        self.settings, self.processor, self.wordings = settings, processor, wordings
+        self.loss_is_scaled_for_ga = True
+        self._counts = torch.ones(len(TERMS))  # of the current optimizer step
+        self._parts = torch.zeros(len(TERMS), device=self.args.device)  # means, summed since the last line of the log
+        self.logged_at = 0  # step of the last line of the log
+
+    @property
+    def module(self) -> LiveModule:
+        """The module without the wrappers of distributed training."""
+        module: LiveModule = self.accelerator.unwrap_model(self.model)
+        return module
+
+    @property
+    def trained(self) -> GenAUModel:
+        """The model itself."""
+        return self.module.model
+
+    def read_all(self) -> Tensor:
+        """Return what the decoder now reads in all wordings (N, 2, D), through whatever wraps the module."""
+        return read_all(self.model_wrapped, self.wordings, self.processor.instruction_ids(), self.args.device)
+
+    def load_finished(self, checkpoint: Path) -> None:
+        """Take over the state of a run that is through."""
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        self.module.readings = kept(Path(str(self.args.output_dir)), self.wordings)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:  # noqa: ANN401 - the framework's signature
+        return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type] # shuffled as it is
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], None]:
+        """Collect this process's batches of one optimizer step; count the samples of all processes per loss term."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        own = torch.stack([batch["counts"] for batch in batches]).sum(0).to(device)
+        self._counts = self.accelerator.reduce(own, "sum")
+        return batches, None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Return this batch's share of the step's loss, times the processes: their gradients are averaged."""
+        totals: Tensor = model(inputs)
+        means: Tensor = totals / self._counts.clamp_min(1)
+        self._parts += means.detach()
+        terms = {name: LossTerm(mean, 1) for name, mean in zip(TERMS, means, strict=True)}
+        loss: Tensor = weigh(terms, self.settings.lam, self.settings.image_weight) * self.accelerator.num_processes
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log every loss part beside the sum, over all processes."""
+        if "loss" in logs:
+            steps = max(1, self.state.global_step - self.logged_at)
+            parts = self.accelerator.reduce(self._parts, "sum") / steps
+            logs |= {f"loss_{name}": round(part, 5) for name, part in zip(TERMS, parts.tolist(), strict=True)}
+            self._parts.zero_()
+            self.logged_at = self.state.global_step
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a rate for each kind of part."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(parameter_groups(self.trained, self.settings))
+        return self.optimizer
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what is trained; divided weights are brought together first, without the base's."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        state = gathered(self.trained)
+        if self.args.should_save:
+            self._write(output_dir, state)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        whole = {name.removeprefix("model."): tensor for name, tensor in (state_dict or {}).items()}
+        kept = {name: whole[name] for name in whole if "lora_" in name or not is_base(self.trained, name)}
+        self._write(output_dir, kept or None)
+
+    def _write(self, output_dir: str | None, state: dict[str, Tensor] | None) -> None:
+        save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor, state=state)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Write the optimizer; of divided weights not the base beside it, as the framework would."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        save_fsdp_optimizer(
+            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
+        )
+        if self.args.should_save and self.lr_scheduler:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Do nothing: a run loads its checkpoint before weights are divided."""
