@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--padding", action="store_true", help="the share of padding instead, by grouping")
     options = parser.parse_args()
     need = eaten(7.6e9, 1300, 989e12, 0.4)  # a 7 B decoder, words of a picture and what is asked, an H100 in bf16
-    print(f"Assumed, not measured: a GPU at 40 % of 989 TFLOP/s eats {need:.1f} pictures per second, eight {8 * need:.0f}")
+    print(f"Assumed, not measured: a GPU at 40 % of 989 TFLOP/s eats {need:.1f} pictures/s, eight {8 * need:.0f}")
     if options.padding:
         for batch_size in (1, 2, 4, 8):
             shares = {group: padding(group, batch_size, 0.25) for group in (1, 8, 32)}
