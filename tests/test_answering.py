@@ -24,6 +24,7 @@ from genau.model.configuration import GenAUConfig
 from genau.passport import describe
 from genau.prompts import Query
 from genau.seeing import SeenImage
+from genau.speaking import Spoken
 
 Map = NDArray[np.float32]
 Draw = Callable[..., NDArray[np.uint8]]
@@ -53,11 +54,23 @@ class FakeAsker:
     questions: tuple[str, ...] = ("presence", "kind", "place", "count", "size", "severity")
     thresholds: Thresholds = field(default_factory=lambda: Thresholds(image=0.6, pixel=0.5, type=0.4))
     asked: list[list[Query]] = field(default_factory=list)
+    words: Spoken | None = None  # what it says to a free question; None: it does not speak
+    told: list[tuple[str, tuple[tuple[str, str], ...]]] = field(default_factory=list)
 
     @property
     def model(self) -> Any:
         known = SimpleNamespace(trained_types=self.trained, trained_products=(), questions=self.questions)
+        known.speaks = self.words is not None
         return SimpleNamespace(config=known)
+
+    @property
+    def eye(self) -> Any:
+        return SimpleNamespace(speak=self.speak)
+
+    def speak(self, image: FakeSeen, question: str, earlier: Sequence[tuple[str, str]]) -> Spoken:
+        assert self.words is not None
+        self.told.append((question, tuple(earlier)))
+        return self.words
 
     def replies(self, images: Sequence[FakeSeen], queries: Sequence[Query]) -> tuple[list[list[Reply]], Any]:
         self.asked.append(list(queries))
@@ -312,7 +325,7 @@ def test_a_question_that_is_not_covered_ends_with_1_after_the_others(genau: Gena
     run = genau("ask", part, "What colour is it?", "--question", "Any defects?", "--model", folder)
     assert run.code == 1
     first, second = run.out.splitlines()
-    assert first.startswith("No shipped model answers this; large backbones with free text are planned.")
+    assert first.startswith("No shipped model answers this; models trained on conversations do, see docs/train-large.md.")
     assert second.startswith("Yes: a defect was found")
     assert second.endswith("Not trained on this: asked by its words alone.")
     assert " ms" in run.err
@@ -364,3 +377,5 @@ def test_the_passport_states_the_questions(folder: Path) -> None:
     assert said["questions"] == ["presence", "kind", "place", "count", "size", "severity"]
     assert said["answers"]["questions"]["can"] is False  # this one is untrained
     assert "no free text" in said["answers"]["questions"]["why"]
+    assert said["answers"]["free"]["can"] is False
+    assert "any other question is refused" in said["answers"]["free"]["why"]

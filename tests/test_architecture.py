@@ -15,7 +15,8 @@ LONGEST_MODULE, LONGEST_FUNCTION = 300, 60  # lines
 CORE = (
     "answering answers appearance arguments calibration checkpoints datasets detection dialogue errors findings "
     "images inspector instruct judgement layouts maps memories metrics model passport paths pixels places processor "
-    "prompts questions reading recipes regions relations results rle seeing setup tiling views weights words writer"
+    "prompts questions reading recipes regions relations results rle seeing setup speaking tiling views weights "
+    "words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -51,10 +52,11 @@ MAY_IMPORT = {
     "checkpoints": "calibration errors model processor weights",
     "passport": "calibration checkpoints errors model weights",
     "words": "model processor",
+    "speaking": "errors model processor prompts",
     "writer": "answers appearance errors judgement model processor prompts regions results",
     "tiling": "errors",
     "views": "errors images judgement model tiling",
-    "seeing": "errors images judgement maps model places processor prompts relations tiling views words",
+    "seeing": "errors images judgement maps model places processor prompts relations speaking tiling views words",
     "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading "
     "results seeing setup tiling views writer",
     "setup": "arguments images model.context reading regions tiling views",
@@ -62,7 +64,8 @@ MAY_IMPORT = {
     "recipes": "arguments calibration checkpoints errors images inspector memories paths reading recipes regions setup "
     "views",
     "findings": "judgement questions regions results",
-    "answering": "arguments calibration errors findings judgement model.configuration prompts questions regions",
+    "answering": "answers arguments calibration errors findings judgement model.configuration prompts questions "
+    "regions results",
     "detection": "calibration images judgement results",
     "dialogue": "reading",
     # Data and measures
@@ -82,7 +85,7 @@ LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
 TORCH = (
     "arguments baselines checkpoints evaluation.dialogue.similarity inspector memories model passport places processor "
-    "seeing training weights words writer"
+    "seeing speaking training weights words writer"
 )
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",

@@ -190,6 +190,29 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
             batch["labels"] = torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])
         return batch
 
+    def talks(self, talks: Sequence[Sequence[tuple[str, str]]]) -> dict[str, Tensor]:
+        """Conversations after a picture, (question, answer) each -> `talk_ids`, `talk_mask`, `talk_labels` (Q, T).
+
+        Labels stand as in `questions`; only what the assistant says has any.
+        """
+        chat = CHAT_FORMATS[self.chat_format]
+        again = chat.before_picture.removeprefix(chat.end_of_turn)  # opens the user's next turn
+        rows, labels = [], []
+        for talk in talks:
+            ids: list[int] = []
+            said: list[int] = []
+            for number, (question, answer) in enumerate(talk):
+                asked = self._encode([Span(again if number else chat.before_question)])
+                asked += self.encode_text(question) + self._encode([Span(chat.before_answer)])
+                answered = self.encode_text(answer) + self._encode([Span(chat.end_of_turn)])
+                ids += asked + answered
+                said += [IGNORED_LABEL] * len(asked) + answered
+            rows.append(ids[:-1])
+            labels.append(said[1:])
+        batch = self._padded("talk", rows)
+        length = batch["talk_ids"].shape[1]
+        return batch | {"talk_labels": torch.tensor([row + [IGNORED_LABEL] * (length - len(row)) for row in labels])}
+
     def _question(self, query: Query, form: int) -> list[int]:
         chat, spans = CHAT_FORMATS[self.chat_format], question_spans(query, form)
         return self._encode([Span(chat.before_question), *spans, Span(chat.before_answer + VERDICT_PROMPT)])
@@ -201,6 +224,15 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
             f"{name}_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
             f"{name}_mask": torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
         }
+
+    def talk_ids(self, question: str, earlier: Sequence[tuple[str, str]] = ()) -> Tensor:
+        """Return what a decoder reads of a free question (1, T), up to where its answer begins, as in `talks`.
+
+        `earlier` are questions and answers about the same picture.
+        """
+        # Cutting a conversation's last word, the end of its turn, leaves exactly what training has before an answer.
+        ids: Tensor = self.talks([[*earlier, (question, "")]])["talk_ids"]
+        return ids
 
     def __call__(self, images: Sequence[NDArray[np.uint8]], queries: Sequence[Query], **_: object) -> BatchFeature:
         """Return all inputs of `GenAUModel.forward` for one question per picture."""

@@ -67,6 +67,7 @@ def test_a_picture_is_seen_once_for_all_its_questions_and_with_its_good_parts(
 def replying(answer: Answer) -> InspectorAnswers:
     asked = InspectorAnswers.__new__(InspectorAnswers)
     asked._inspector = SimpleNamespace(answer=lambda *_, **__: answer)  # type: ignore[assignment]
+    asked._speaks = False
     asked._see = lambda prompt: None  # type: ignore[assignment,method-assign,return-value]
     return asked
 
