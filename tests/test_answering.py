@@ -299,7 +299,15 @@ def test_map_and_scores_still_decide_what_they_can(asker: FakeAsker) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["No defect.", "The part is normal.", "No, there is no defect.", "Yes: the surface is intact.", "Normal"]
+    "said",
+    [
+        "No defect.",
+        "The part is normal.",
+        "No, there is no defect.",
+        "Yes: the surface is intact.",
+        "Normal",
+        "Normal\n\nTypes: none\nAppearance: even surface without visible defects\nLikely cause: none",
+    ],
 )
 def test_words_that_pass_a_part_which_the_score_does_not_are_contradicted(asker: FakeAsker, said: str) -> None:
     asker.words = words(said)
@@ -315,7 +323,16 @@ def test_words_that_pass_a_part_which_the_score_does_not_are_contradicted(asker:
 
 @pytest.mark.parametrize(
     "said",
-    ["No.", "no", "No, it is made of steel.", "No\nIt is a lid.", "There is a scratch.", "It may be normal.", "Red."],
+    [
+        "No.",
+        "no",
+        "No, it is made of steel.",
+        "No\nIt is a lid.",
+        "There is a scratch.",
+        "It may be normal.",
+        "Red.",
+        "Types: none",
+    ],
 )
 def test_words_that_say_something_else_contradict_nothing(asker: FakeAsker, said: str) -> None:
     asker.words = words(said)

@@ -20,7 +20,7 @@ from genau.errors import UsageError
 from genau.findings import SAY, Value, find, kind, score_words
 from genau.judgement import Reply, decide
 from genau.model.configuration import GenAUConfig
-from genau.prompts import Query
+from genau.prompts import ANALYSIS_KEYS, Query
 from genau.questions import Intent, parse_question
 from genau.regions import SeverityRules
 from genau.results import Verdict
@@ -38,6 +38,7 @@ REFUSALS = {
     NO_WORDS: "The model ended its answer before its first word. Ask in other words.",
 }
 _YES_NO = re.compile(r"^\W*(?:yes|no)\b\s*?(?:[,.:;!-]+|\n|$)", re.IGNORECASE)
+_KEY = re.compile(rf"^\W*(?:{'|'.join(ANALYSIS_KEYS)}):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def _in_words(
 
 def passes(words: str) -> bool:
     """Whether words plainly say that a part is good; "no" alone may answer any question, so it does not say so."""
-    return parse_verdict(_YES_NO.sub("", words.strip(), count=1)) is Verdict.NORMAL
+    claims = _KEY.sub("", _YES_NO.sub("", words.strip(), count=1))  # "Likely cause: none" is no doubt
+    return parse_verdict(claims) is Verdict.NORMAL
 
 
 def _trained(config: GenAUConfig, names: Sequence[str]) -> bool:
