@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo-report
 RUNS ?= runs/bench
+GPUS ?= 1
+REPRODUCED ?= runs/reproduced
 DEMO_TYPES ?= leak=dark fluid around the part, deformation, scratch, contamination=small dark speck
 export TORCH_SPEC # recipes take it from the environment: a '>' in it is then no redirection
 
@@ -22,7 +24,7 @@ TORCH := $(VENV)/.torch-$(shell printf '%s' '$(TORCH_SPEC)' | cksum | cut -d' ' 
 PACKAGE := $(VENV)/.package
 DEV := $(VENV)/.dev
 
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench reproduce-visa reproduce-mvtec clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +33,8 @@ help:
 	@echo "make lint    ruff: rules and format"
 	@echo "make types   mypy over src and tests"
 	@echo "make bench   evaluate nano and the offline baselines on the sets in GENAU_DATA, write docs/benchmarks.md (hours)"
+	@echo "make reproduce-visa MODEL=… MVTEC=DIR VISA=DIR [GPUS=8]    train on MVTec AD, evaluate on VisA, print the table"
+	@echo "make reproduce-mvtec MODEL=… MVTEC=DIR VISA=DIR [GPUS=8]   the other way round"
 	@echo "make clean   remove $(VENV), caches and $(DEMO)"
 
 demo: $(PACKAGE)
@@ -51,6 +55,12 @@ types: $(DEV)
 bench: $(PACKAGE)
 	$(PY) benchmarks/accuracy.py "$(RUNS)"
 	$(PY) tools/make_benchmarks.py
+
+reproduce-visa reproduce-mvtec: reproduce-%: $(PACKAGE)
+	@test -n "$(MODEL)" -a -n "$(MVTEC)" -a -n "$(VISA)" || { echo "Say which base and where the data lie:" \
+	  "make $@ MODEL=Qwen/Qwen2.5-VL-7B-Instruct MVTEC=/data/mvtec VISA=/data/visa"; exit 2; }
+	$(PY) benchmarks/reproduce.py $* --model "$(MODEL)" --mvtec "$(MVTEC)" --visa "$(VISA)" --gpus $(GPUS) \
+	  -o "$(REPRODUCED)/$*"
 
 clean:
 	rm -rf "$(VENV)" "$(DEMO)" build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -131,7 +131,7 @@ def test_a_decoder_with_lora_is_not_saved_merged(
 
 def test_no_pickle_is_written(adapter: Path, merged: Path) -> None:
     files = [path for folder in (adapter, merged) for path in folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".jinja"}
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".jinja", ".md"}
     assert not any(path.read_bytes().startswith((b"\x80", b"PK\x03\x04")) for path in files)
 
 

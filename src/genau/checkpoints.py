@@ -1,7 +1,7 @@
 """Save and load a model with its processor, in two forms that `load` tells apart.
 
 adapter   `config.json`, `genau.safetensors` (all of ours), `adapter/` (peft's LoRA of the decoder, if trained); the
-          base is named by its fingerprint and fetched by `weights`
+          base is named by its fingerprint and fetched by `weights` (nano's) or `bases` (large ones)
 merged    one standard Hugging Face folder, base included
 Both hold the processor's and tokenizer's files, `thresholds.json` and the model card. No pickle anywhere.
 """
@@ -19,11 +19,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from genau import weights
+from genau.assembly import Loading, load_on_base, loading_for
 from genau.calibration import THRESHOLDS_FILE, Thresholds
 from genau.errors import CheckpointError, UsageError, suggest
 from genau.model.backbones.nano import NanoBackbone
 from genau.model.configuration import GenAUConfig
+from genau.model.lora import check_targets
 from genau.model.modeling import GenAUModel
+from genau.modelcard import CARD_FILE, write_card
 from genau.processor import GenAUProcessor
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # our own weights, inside the package
@@ -78,10 +81,12 @@ def fingerprint(name: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(name: str | Path, *, merge: bool = True) -> Checkpoint:
-    """Load a model by name or folder, on the CPU, in fp32, ready for inspection.
+def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None, device: str = "cpu") -> Checkpoint:
+    """Load a model by name or folder, ready for inspection.
 
-    `merge` adds the LoRA weights to the decoder's own, which is faster; without it they stay trainable.
+    Without `loading` in fp32 on the CPU; where `device` is a GPU, a large base goes there at once, in bf16.
+    `merge` adds the LoRA weights to the decoder's own, which is faster; without it they stay trainable. A quantised
+    decoder keeps them apart, as adding would round them to its bits.
 
     Raises:
         UsageError: no such model. CheckpointError: files missing or for another base. WeightsError: no base.
@@ -91,10 +96,14 @@ def load(name: str | Path, *, merge: bool = True) -> Checkpoint:
     try:
         for file in sorted(folder.glob("*.json")):
             json.loads(file.read_text(encoding="utf-8"))  # the tokenizer's own complaint is no exception to catch
+        _refuse_a_base(folder)
         config = GenAUConfig.from_pretrained(folder)
         processor = GenAUProcessor.from_pretrained(folder)
+        _check_tokens(folder, config, processor)
         own = (folder / OWN_FILE).is_file()
-        model = _load_adapter(folder, config, merge=merge) if own else _load_merged(folder)
+        loading = loading or loading_for(config, device)
+        merge = merge and loading.quantize is None
+        model = _load_adapter(folder, config, loading, merge=merge) if own else _load_merged(folder, config, loading)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{folder} is not a complete checkpoint ({reason}). Save or copy it again.") from error
@@ -104,15 +113,42 @@ def load(name: str | Path, *, merge: bool = True) -> Checkpoint:
     return Checkpoint(str(name), model, processor, thresholds)
 
 
-def _load_adapter(folder: Path, config: GenAUConfig, *, merge: bool) -> GenAUModel:
-    from peft import PeftModel
+def _refuse_a_base(folder: Path) -> None:
+    """Raise CheckpointError where a folder holds another model than one of ours."""
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != GenAUConfig.model_type:
+        raise CheckpointError(
+            f"{folder} is a {kind!r} model, not one that `genau train` wrote: it has neither our tokens nor a map "
+            "head. Give it as the base of a training, or of `genau.assembly.untrained_on`."
+        )
 
+
+def _check_tokens(folder: Path, config: GenAUConfig, processor: GenAUProcessor) -> None:
+    """Refuse a tokenizer in which our tokens are missing or have other numbers than the model was trained with."""
+    other = [name for name, number in processor.token_ids().items() if getattr(config, name) != number]
+    if other:
+        raise CheckpointError(
+            f"The tokenizer of {folder} does not hold our tokens as the model knows them ({', '.join(other)}). Copy "
+            "the tokenizer's files from where `genau train` wrote them; the base's own do not fit."
+        )
+
+
+def _on_nano(config: GenAUConfig, loading: Loading, folder: Path) -> GenAUModel:
+    if loading != Loading():
+        raise UsageError(f"{folder} has nano's base, which is always loaded in fp32 on the CPU. Leave `loading` out.")
     if config.base_fingerprint != weights.fingerprint():
         raise CheckpointError(
             f"{folder} was trained on base {config.base_fingerprint}, but this version of genau has base "
             f"{weights.fingerprint()}. Install the version of genau that the model card names."
         )
-    model = GenAUModel(config, NanoBackbone.from_base(weights.ensure_base()))
+    return GenAUModel(config, NanoBackbone.from_base(weights.ensure_base()))
+
+
+def _load_adapter(folder: Path, config: GenAUConfig, loading: Loading, *, merge: bool) -> GenAUModel:
+    from peft import PeftConfig, PeftModel
+
+    nano = config.backbone == "nano"
+    model = _on_nano(config, loading, folder) if nano else load_on_base(config, loading, str(folder))
     own = {key: value.float() for key, value in load_file(folder / OWN_FILE).items()}
     expected = {key: value.shape for key, value in model.state_dict().items()}
     _refuse_misfits(
@@ -127,6 +163,8 @@ def _load_adapter(folder: Path, config: GenAUConfig, *, merge: bool) -> GenAUMod
     if has_lora and not (folder / ADAPTER_FOLDER / ADAPTER_FILE).is_file():
         raise CheckpointError(f"{folder} lacks {ADAPTER_FOLDER}/{ADAPTER_FILE}, its decoder's LoRA. Copy all of it.")
     if (folder / ADAPTER_FOLDER).is_dir():
+        wanted: Any = PeftConfig.from_pretrained(str(folder / ADAPTER_FOLDER), local_files_only=True)
+        check_targets(wanted.target_modules, model.backbone.decoder, f"{folder / ADAPTER_FOLDER}")
         decoder: Any = PeftModel.from_pretrained(
             model.backbone.decoder, folder / ADAPTER_FOLDER, is_trainable=not merge, local_files_only=True
         )
@@ -134,9 +172,18 @@ def _load_adapter(folder: Path, config: GenAUConfig, *, merge: bool) -> GenAUMod
     return model
 
 
-def _load_merged(folder: Path) -> GenAUModel:
+def _load_merged(folder: Path, config: GenAUConfig, loading: Loading) -> GenAUModel:
+    if loading.quantize:
+        raise UsageError(f"{folder} is merged: its map head lies among the weights. Quantise the adapter form instead.")
     options: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32, "use_safetensors": True}
     options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # reported below, in our words
+    if config.backbone != "nano":
+        options |= {
+            "dtype": loading.torch_dtype,
+            "device_map": loading.device_map,
+        }  # ours stays in fp32: see GenAUModel
+    elif loading != Loading():
+        raise UsageError(f"{folder} is nano, which is always loaded in fp32 on the CPU. Leave `loading` out.")
     loaded: Any = GenAUModel.from_pretrained(folder, **options)
     model: GenAUModel = loaded[0]
     found: dict[str, Any] = loaded[1]
@@ -193,8 +240,9 @@ def save_adapter(
     save_file(own, folder / OWN_FILE, metadata={"format": "pt", "lora": "yes" if has_lora else "no"})
     if has_lora:
         decoder.save_pretrained(folder / ADAPTER_FOLDER, save_embedding_layers=False)
-        (folder / ADAPTER_FOLDER / "README.md").unlink(missing_ok=True)  # peft's empty card; ours is one level up
+        (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # peft's empty card; ours is one level up
     _save_rest(folder, model, processor, thresholds)
+    write_card(folder, model.config, thresholds or Thresholds(), adapter=True, lora=has_lora)
 
 
 def save_merged(
@@ -207,8 +255,14 @@ def save_merged(
     """
     if hasattr(model.backbone.decoder, "peft_config"):
         raise CheckpointError("The decoder carries LoRA layers. Save the adapter form, load it, and save that merged.")
+    if getattr(model.backbone.decoder, "is_quantized", False):
+        raise CheckpointError(
+            "The decoder is quantised: its weights are not the base's any more. Load the adapter form with "
+            "quantize=None, and save that merged."
+        )
     model.save_pretrained(folder)
     _save_rest(Path(folder), model, processor, thresholds)
+    write_card(Path(folder), model.config, thresholds or Thresholds(), adapter=False, lora=False)
 
 
 def _save_rest(folder: Path, model: GenAUModel, processor: GenAUProcessor, thresholds: Thresholds | None) -> None:

@@ -50,7 +50,7 @@ class Inspector:
             UsageError: no such model or device. WeightsError, CheckpointError: it cannot be loaded.
         """
         arguments.check_device(device)
-        return cls(checkpoints.load(name), device)
+        return cls(checkpoints.load(name, device=device), device)
 
     @classmethod
     def from_recipe(cls, name: str | Path, device: str = "cpu") -> "Inspector":

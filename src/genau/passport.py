@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from genau import checkpoints, weights
+from genau import bases, checkpoints, weights
 from genau.calibration import THRESHOLDS_FILE, Thresholds
 from genau.errors import CheckpointError
 from genau.model.configuration import GenAUConfig
@@ -37,11 +37,7 @@ def describe(name: str | Path) -> dict[str, Any]:
         "folder": str(folder),
         "form": "adapter" if adapter else "merged",
         "backbone": config.backbone,
-        "base": {
-            "fingerprint": config.base_fingerprint,
-            "fits_this_version": not adapter or config.base_fingerprint == weights.fingerprint(),
-            "cached": not adapter or (weights.base_folder() / "base.json").is_file(),
-        },
+        "base": _base(config, adapter=adapter),
         "parameters": _count(folder, config),
         "image_size": config.image_size,
         "thresholds": asdict(thresholds),
@@ -52,6 +48,18 @@ def describe(name: str | Path) -> dict[str, Any]:
         "questions": list(config.questions),
         "answers": answers(config),
     }
+
+
+def _base(config: GenAUConfig, *, adapter: bool) -> dict[str, Any]:
+    """Say what base the weights are for; that a large one is the right one is checked when it is loaded."""
+    if config.backbone == "nano":
+        return {
+            "fingerprint": config.base_fingerprint,
+            "fits_this_version": not adapter or config.base_fingerprint == weights.fingerprint(),
+            "cached": not adapter or (weights.base_folder() / "base.json").is_file(),
+        }
+    cached = not adapter or (config.base is not None and bases.cached(config.base) is not None)
+    return {"name": config.base, "fingerprint": config.base_fingerprint, "fits_this_version": True, "cached": cached}
 
 
 def answers(config: GenAUConfig) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,24 @@ CHAT_FORMATS = {
         "\n",
         "<|im_end|>\n<|im_start|>assistant\n",
         "<|im_end|>",
-    )
+    ),
+    "qwen-vl": ChatFormat(  # of Qwen2.5-VL and Qwen3-VL: the question stands directly after the picture
+        "<|im_start|>system\n",
+        "<|im_end|>\n<|im_start|>user\n",
+        "",
+        "<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_end|>",
+    ),
+    "smolvlm": ChatFormat(
+        "<|im_start|>System: ", "<end_of_utterance>\nUser:", "", "<end_of_utterance>\nAssistant:", "<end_of_utterance>"
+    ),
+    "idefics3": ChatFormat(
+        "<|begin_of_text|>System: ",
+        "<end_of_utterance>\nUser:",
+        "",
+        "<end_of_utterance>\nAssistant:",
+        "<end_of_utterance>",
+    ),
 }
 
 

@@ -153,7 +153,8 @@ class AnalysisWriter:
         again = self._spelt_alike(last)
         if allowed.sum() > allowed[again].sum():
             allowed[again] = False
-        return int(np.where(allowed, logits, -np.inf).argmax())
+        # A large base's table has more rows than its tokenizer has words.
+        return int(np.where(allowed, logits[: len(allowed)], -np.inf).argmax())
 
     def _spelt_alike(self, token: int) -> list[int]:
         """Return the ids of the same word with and without a space before it; none for what is no word."""

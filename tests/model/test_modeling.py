@@ -424,3 +424,12 @@ def test_the_scales_survive_a_file_that_has_lists_only(tmp_path: Path) -> None:
     scales = (((1, 2), 16, 2), ((3,), 64, 0))
     GenAUConfig(context_scales=scales).save_pretrained(tmp_path)
     assert GenAUConfig.from_pretrained(tmp_path).context_scales == scales
+
+
+def test_a_decoder_that_drops_its_memory_is_noticed(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    trained_looking.train()
+    trained_looking.backbone.decoder.gradient_checkpointing_enable()
+    with pytest.raises(RuntimeError, match=r"kept no memory.*Gradient checkpointing.*one pass"):
+        see(trained_looking, processor, [picture(1)])

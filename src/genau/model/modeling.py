@@ -67,6 +67,10 @@ class GenAUModel(PreTrainedModel):
     config_class = GenAUConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
+    # What trains, in every family: a base may be in bf16.
+    _keep_in_fp32_modules_strict = [  # noqa: RUF012 - the framework's own attribute
+        *("mask_head", "seg_tokens", "context_token", "found_token", "projector", "newline", "merger")
+    ]
     accepts_loss_kwargs = False  # or the Trainer would not divide by accumulation steps, and lambda would scale
 
     def __init__(self, config: GenAUConfig, backbone: Backbone | None = None) -> None:

@@ -39,6 +39,9 @@ def read_on(
 
     `positions` are the words' ids in the form that the decoder takes, and the next free one (B,); `bf16` makes the
     products of an fp32 decoder in bf16.
+
+    Raises:
+        RuntimeError: the decoder kept no memory, as where layers are checkpointed for training.
     """
     position_ids, next_position = positions
     seen = mask if memory is None else torch.cat([memory.seen, mask], 1)
@@ -53,4 +56,9 @@ def read_on(
             **more,
         ).last_hidden_state
     layers: Any = tuple((layer.keys, layer.values) for layer in cache.layers)  # type: ignore[union-attr]
+    if not layers or layers[0][0].shape[-2] != seen.shape[1]:  # transformers drops it without an error
+        raise RuntimeError(
+            "The decoder kept no memory of what it read. Gradient checkpointing does that: turn it off to see and ask; "
+            "training reads a picture and its questions in one pass."
+        )
     return hidden.float(), Memory(layers, seen, next_position)
