@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,7 +24,8 @@ from genau.judgement import Reply
 from genau.model.configuration import GenAUConfig
 from genau.passport import describe
 from genau.prompts import Query
-from genau.seeing import SeenImage
+from genau.seeing import Eye, SeenImage
+from genau.speaking import Spoken
 
 Map = NDArray[np.float32]
 Draw = Callable[..., NDArray[np.uint8]]
@@ -53,11 +55,23 @@ class FakeAsker:
     questions: tuple[str, ...] = ("presence", "kind", "place", "count", "size", "severity")
     thresholds: Thresholds = field(default_factory=lambda: Thresholds(image=0.6, pixel=0.5, type=0.4))
     asked: list[list[Query]] = field(default_factory=list)
+    words: Spoken | None = None  # what it says to a free question; None: it does not speak
+    told: list[tuple[str, tuple[tuple[str, str], ...]]] = field(default_factory=list)
 
     @property
     def model(self) -> Any:
         known = SimpleNamespace(trained_types=self.trained, trained_products=(), questions=self.questions)
+        known.speaks = self.words is not None
         return SimpleNamespace(config=known)
+
+    @property
+    def eye(self) -> Any:
+        return SimpleNamespace(speak=self.speak)
+
+    def speak(self, image: FakeSeen, question: str, earlier: Sequence[tuple[str, str]]) -> Spoken:
+        assert self.words is not None
+        self.told.append((question, tuple(earlier)))
+        return self.words
 
     def replies(self, images: Sequence[FakeSeen], queries: Sequence[Query]) -> tuple[list[list[Reply]], Any]:
         self.asked.append(list(queries))
@@ -256,6 +270,125 @@ def test_an_answer_and_a_refusal_exclude_each_other() -> None:
         Answer("?", answer="Yes", reason=NOT_SUPPORTED)
 
 
+# Free questions
+
+
+def words(text: str, *, ended: bool = True, log: float = -0.5) -> Spoken:
+    return Spoken(text, ended, 9, log)
+
+
+def test_what_the_grammar_does_not_know_is_answered_in_words_by_a_model_that_speaks(asker: FakeAsker) -> None:
+    asker.words = words("It is grey steel.")
+    turns = [("What is it?", "A lid.")]
+    said = answer_question(asker, FakeSeen(), "What colour is it?", earlier=turns)
+    assert (said.answer, said.text, said.by, said.intent) == ("It is grey steel.", "It is grey steel.", "words", None)
+    assert (said.reason, said.value, said.score, said.boxes, said.contradiction) == (None, None, None, (), None)
+    assert said.confidence == pytest.approx(math.exp(-0.5))
+    assert asker.told == [("What colour is it?", tuple(turns))]
+    assert asker.asked == []  # words that pass nothing are not held against the score
+
+
+def test_map_and_scores_still_decide_what_they_can(asker: FakeAsker) -> None:
+    asker.words = words("Everything is fine.")
+    for question in ("Is the part OK?", "Are there any holes?", "Where is the defect?"):
+        said = answer_question(asker, FakeSeen(), question)
+        assert (said.by, said.confidence) == ("map", None)
+    assert asker.told == []
+    asker.questions = ("presence",)
+    assert answer_question(asker, FakeSeen(), "Where is the hole?").by == "words"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No defect.",
+        "The part is normal.",
+        "No, there is no defect.",
+        "Yes: the surface is intact.",
+        "Normal",
+        "Normal\n\nTypes: none\nAppearance: even surface without visible defects\nLikely cause: none",
+    ],
+)
+def test_words_that_pass_a_part_which_the_score_does_not_are_contradicted(asker: FakeAsker, said: str) -> None:
+    asker.words = words(said)
+    answer = answer_question(asker, FakeSeen(), "Tell me about the rim", product="cap")
+    assert answer.answer == said
+    against = "The words find nothing wrong, the score says defect (score 0.70, threshold 0.60): trust the score."
+    assert answer.contradiction == against
+    assert asker.asked == [[Query(product="cap")]]
+    assert answer_question(asker, FakeSeen(), "Tell me about the rim", threshold=0.8).contradiction is None
+    asker.scores = {None: math.nan}
+    assert answer_question(asker, FakeSeen(), "Tell me about the rim").contradiction is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No.",
+        "no",
+        "No, it is made of steel.",
+        "No\nIt is a lid.",
+        "There is a scratch.",
+        "It may be normal.",
+        "Red.",
+        "Types: none",
+    ],
+)
+def test_words_that_say_something_else_contradict_nothing(asker: FakeAsker, said: str) -> None:
+    asker.words = words(said)
+    assert answer_question(asker, FakeSeen(), "Is the lid red or of wood?").contradiction is None
+    assert asker.asked == []
+
+
+def test_the_verdict_that_words_are_held_against_is_that_of_the_picture_not_of_a_type(asker: FakeAsker) -> None:
+    asker.words, asker.questions, asker.scores = words("No defect."), (), {None: 0.5}
+    assert answer_question(asker, FakeSeen(), "Where is the hole?").contradiction is None  # 0.4 is the type's threshold
+    asker.scores = {None: 0.65}
+    assert answer_question(asker, FakeSeen(), "Where is the hole?").contradiction is not None
+
+
+def test_words_that_were_cut_off_are_marked(asker: FakeAsker) -> None:
+    asker.words = words("The rim is", ended=False)
+    said = answer_question(asker, FakeSeen(), "Describe the rim")
+    assert (said.answer, said.reason) == ("The rim is", "cut_off")
+    assert said.text == "The rim is … (The model came to no end and was cut off. Ask for less in one question.)"
+    asker.words = words("", ended=False)
+    nothing = answer_question(asker, FakeSeen(), "Describe the rim")
+    assert (nothing.answer, nothing.reason, nothing.by) == (None, "cut_off", "words")
+    assert nothing.text == REFUSALS["cut_off"]
+
+
+def test_silence_is_no_answer_and_neither_are_words_without_a_probability(asker: FakeAsker) -> None:
+    asker.words = words("")
+    silent = answer_question(asker, FakeSeen(), "Describe the rim")
+    assert (silent.answer, silent.reason) == (None, "no_words")
+    assert "ended its answer before its first word" in silent.text
+    asker.words = words("Fine.", ended=False, log=math.nan)
+    assert answer_question(asker, FakeSeen(), "Describe the rim").reason == NO_SCORE
+
+
+def test_an_empty_question_is_refused_by_a_model_that_speaks(asker: FakeAsker) -> None:
+    asker.words = words("Yes.")
+    assert answer_question(asker, FakeSeen(), " \n").reason == NOT_SUPPORTED
+
+
+def test_only_words_may_be_cut_off() -> None:
+    with pytest.raises(ValueError, match="exactly one must be None"):
+        Answer("?", answer="Yes", reason="cut_off")
+    with pytest.raises(ValueError, match="exactly one must be None"):
+        Answer("?", answer="Yes", reason=NOT_SUPPORTED, by="words")
+
+
+def test_an_answer_in_words_survives_json(asker: FakeAsker) -> None:
+    asker.words = words("No defect.", ended=False)
+    row = json.loads(json.dumps(answer_question(asker, FakeSeen(), "Describe it").to_dict()))
+    assert (row["by"], row["reason"], row["answer"]) == ("words", "cut_off", "No defect.")
+    assert row["confidence"] == pytest.approx(math.exp(-0.5))
+    assert row["contradiction"].startswith("The words find nothing wrong")
+    known = answer_question(asker, FakeSeen(), "Any defects?").to_dict()
+    assert (known["by"], known["confidence"], known["contradiction"]) == ("map", None, None)
+
+
 def test_an_answer_survives_json(asker: FakeAsker) -> None:
     row = json.loads(json.dumps(answer_question(asker, FakeSeen(), "Where is the hole?").to_dict()))
     assert row["boxes"] == [[90, 40, 110, 60]]
@@ -289,7 +422,94 @@ def test_the_likeliest_type_of_a_trained_model_is_guessed(inspector: Inspector, 
     assert said.value in (["dent"], ["scratch"])
 
 
+def test_a_free_question_is_put_to_the_decoder_with_the_turns_before_it(
+    inspector: Inspector, picture: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = torch.randn(600, 32, generator=torch.Generator().manual_seed(5))  # or it would say its last word for ever
+    monkeypatch.setattr(inspector.model.backbone, "logits", lambda hidden, word_ids=None: hidden @ table.T)
+    seen = inspector.see(picture(1, spot=True))
+    assert inspector.answer(seen, "What colour is it?").reason == NOT_SUPPORTED
+    inspector.model.config.answers_freely = True
+    turns = [("What is it?", "A lid.")]
+    said = inspector.answer(seen, "What colour is it?", earlier=turns)
+    spoken = inspector.eye.speak(seen, "What colour is it?", turns)
+    assert spoken.text
+    assert (said.by, said.answer, said.confidence) == ("words", spoken.text, spoken.confidence)
+    assert inspector.answer(seen, "What colour is it?").confidence != said.confidence
+    with pytest.raises(UsageError, match="is no pair"):
+        inspector.answer(seen, "What colour is it?", earlier=["A lid."])  # type: ignore[list-item]
+
+
+def test_a_tiled_picture_is_spoken_of_as_a_whole(inspector: Inspector, picture: Draw) -> None:
+    inspector.model.config.answers_freely = True
+    rgb = picture(1, 200, 300, spot=True)
+    tiled, whole = inspector.see(rgb, tile=128), inspector.see(rgb)
+    assert inspector.answer(tiled, "What colour is it?") == inspector.answer(whole, "What colour is it?")
+
+
+def test_a_decoder_that_does_not_read_the_picture_does_not_speak() -> None:
+    assert GenAUConfig(answers_freely=True).speaks
+    assert not GenAUConfig(answers_freely=True, reads_pictures=False).speaks
+    assert not GenAUConfig().speaks
+
+
 # The command
+
+
+@pytest.fixture
+def talkative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Let the folder's model speak, and say how many turns it was reminded of; what it was told is returned."""
+    told: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def speak(self: Eye, image: object, question: str, earlier: Sequence[tuple[str, str]] = ()) -> Spoken:
+        told.append((question, list(earlier)))
+        return words(f"No defect; {len(earlier)} before.", ended="long" not in question)
+
+    monkeypatch.setattr(Eye, "speak", speak)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | {"answers_freely": True}))
+    return told
+
+
+Told = list[tuple[str, list[tuple[str, str]]]]
+
+
+def test_the_command_shows_words_as_words_and_what_speaks_against_them(
+    genau: Genau, folder: Path, part: Path, talkative: Told
+) -> None:
+    run = genau("ask", part, "Describe it", "--question", "Describe it again", "--model", folder)
+    assert run.code == 0
+    first, second = run.out.splitlines()
+    start = (
+        "No defect; 0 before. [The model's words, confidence 0.61; they decide nothing.] But: The words find nothing"
+    )
+    assert first.startswith(start)
+    assert first.endswith("threshold 0.00): trust the score.")
+    assert second.startswith("No defect; 0 before.")  # questions on the command line stand alone
+
+
+def test_words_that_are_cut_off_end_with_1(genau: Genau, folder: Path, part: Path, talkative: Told) -> None:
+    run = genau("ask", part, "A long story", "--model", folder, "--jsonl")
+    assert run.code == 1
+    assert run.rows[0]["reason"] == "cut_off"
+
+
+def test_lines_that_are_read_are_one_talk_of_whole_free_answers(
+    genau: Genau, folder: Path, part: Path, talkative: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["Describe it", "Any defects?", "A long story", "And the rim", *(f"More of {n}" for n in range(9))]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    run = genau("ask", part, "--model", folder, "--jsonl")
+    assert [row["by"] for row in run.rows][:4] == ["words", "map", "words", "words"]
+    assert talkative[2] == ("And the rim", [("Describe it", "No defect; 0 before.")])
+    assert [question for question, _ in talkative[-1][1]] == [f"More of {n}" for n in range(8)]
+
+
+def test_the_passport_says_that_a_model_speaks(folder: Path, talkative: Told) -> None:
+    said = describe(folder)["answers"]
+    assert said["free"]["can"] is True
+    assert "answered in words, which decide nothing" in said["free"]["why"]
+    assert "no free text" not in said["questions"]["why"]
 
 
 @pytest.fixture
@@ -312,7 +532,9 @@ def test_a_question_that_is_not_covered_ends_with_1_after_the_others(genau: Gena
     run = genau("ask", part, "What colour is it?", "--question", "Any defects?", "--model", folder)
     assert run.code == 1
     first, second = run.out.splitlines()
-    assert first.startswith("No shipped model answers this; large backbones with free text are planned.")
+    assert first.startswith(
+        "No shipped model answers this; models trained on conversations do, see docs/train-large.md."
+    )
     assert second.startswith("Yes: a defect was found")
     assert second.endswith("Not trained on this: asked by its words alone.")
     assert " ms" in run.err
@@ -364,3 +586,5 @@ def test_the_passport_states_the_questions(folder: Path) -> None:
     assert said["questions"] == ["presence", "kind", "place", "count", "size", "severity"]
     assert said["answers"]["questions"]["can"] is False  # this one is untrained
     assert "no free text" in said["answers"]["questions"]["why"]
+    assert said["answers"]["free"]["can"] is False
+    assert "any other question is refused" in said["answers"]["free"]["why"]

@@ -16,7 +16,7 @@ CORE = (
     "answering answers appearance arguments assembly bases calibration checkpoints datasets detection dialogue "
     "errors findings images inspector instruct judgement layouts maps memories metrics model modelcard passport "
     "paths pixels places processor prompts questions reading recipes regions relations results rle seeing setup "
-    "shards tiling views weights words writer"
+    "shards speaking tiling views weights words writer"
 )
 LEAVES = ("training", "evaluation", "baselines", "report", "serving", "batch", "export")
 
@@ -56,10 +56,11 @@ MAY_IMPORT = {
     "checkpoints": "assembly calibration errors model modelcard processor weights",
     "passport": "bases calibration checkpoints errors model weights",
     "words": "model processor",
+    "speaking": "errors model processor prompts",
     "writer": "answers appearance errors judgement model processor prompts regions results",
     "tiling": "errors",
     "views": "errors images judgement model tiling",
-    "seeing": "errors images judgement maps model places processor prompts relations tiling views words",
+    "seeing": "errors images judgement maps model places processor prompts relations speaking tiling views words",
     "inspector": "answering arguments calibration checkpoints errors images judgement model processor prompts reading "
     "results seeing setup tiling views writer",
     "setup": "arguments images model.context reading regions tiling views",
@@ -67,7 +68,8 @@ MAY_IMPORT = {
     "recipes": "arguments calibration checkpoints errors images inspector memories paths reading recipes regions setup "
     "views",
     "findings": "judgement questions regions results",
-    "answering": "arguments calibration errors findings judgement model.configuration prompts questions regions",
+    "answering": "answers arguments calibration errors findings judgement model.configuration prompts questions "
+    "regions results",
     "detection": "calibration images judgement results",
     "dialogue": "reading",
     # Data and measures
@@ -87,7 +89,7 @@ LAZY = {"": "", "cli": "cli errors"}
 # Modules that may know tensors; between the two doors nothing else does.
 TORCH = (
     "arguments assembly baselines bases checkpoints evaluation.dialogue.similarity inspector memories model passport "
-    "places processor seeing training weights words writer"
+    "places processor seeing speaking training weights words writer"
 )
 BANNED_LIBRARIES = {
     "torchvision": "transformers and our own reader do without it",

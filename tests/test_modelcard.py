@@ -93,3 +93,8 @@ def test_a_card_is_written_whole_and_read_by_the_hubs_library(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == [CARD_FILE]
     assert ModelCard.load(tmp_path / CARD_FILE).data.license == "apache-2.0"
     assert asdict(Thresholds())["image"] == 0.5
+
+
+def test_a_card_says_whether_free_questions_are_answered() -> None:
+    assert "- free questions: answered in words, which decide nothing" in card(answers_freely=True).text
+    assert "free questions" not in card().text

@@ -139,12 +139,13 @@ class Inspector:
         product: str | None = None,
         types: Types | None = None,
         threshold: float | None = None,
+        earlier: Sequence[tuple[str, str]] = (),
     ) -> answering.Answer:
         """Answer a typed question about a seen picture; arguments and errors as in `answering.answer_question`."""
         part, asked = self.setup.questions(product, types)
         rules = self.setup.severity
         return answering.answer_question(
-            self, seen, question, product=part, types=asked, threshold=threshold, rules=rules
+            self, seen, question, product=part, types=asked, threshold=threshold, rules=rules, earlier=earlier
         )
 
     def likeliest_type(self, image: SeenImage) -> str | None:

@@ -82,6 +82,7 @@ def _facts(config: GenAUConfig, checkpoint: KnownCheckpoint | None, *, adapter: 
         "base's licence": checkpoint and ", ".join(filter(None, (checkpoint.licence, checkpoint.licence_note))),
         "canvas": f"{config.image_size} px",
         "answers": ", ".join(config.questions),
+        "free questions": "answered in words, which decide nothing" if config.speaks else None,
     }
     return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
 

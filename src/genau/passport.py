@@ -80,7 +80,16 @@ def answers(config: GenAUConfig) -> dict[str, dict[str, Any]]:
             config.writes_analysis,
             "trained to describe defects in keyed lines" if config.writes_analysis else "not trained to write: null",
         ),
-        "questions": (trained and bool(config.questions), f"{', '.join(config.questions) or 'none'}; no free text"),
+        "questions": (
+            trained and bool(config.questions),
+            f"{', '.join(config.questions) or 'none'}{'' if config.speaks else '; no free text'}",
+        ),
+        "free": (
+            config.speaks,
+            "trained on conversations: any other question is answered in words, which decide nothing"
+            if config.speaks
+            else "not trained on conversations: any other question is refused",
+        ),
     }
     return {question: {"can": can, "why": why} for question, (can, why) in said.items()}
 

@@ -225,6 +225,15 @@ class GenAUProcessor(ProcessorMixin):  # type: ignore[misc]
             f"{name}_mask": torch.tensor([[True] * len(row) + [False] * (length - len(row)) for row in rows]),
         }
 
+    def talk_ids(self, question: str, earlier: Sequence[tuple[str, str]] = ()) -> Tensor:
+        """Return what a decoder reads of a free question (1, T), up to where its answer begins, as in `talks`.
+
+        `earlier` are questions and answers about the same picture.
+        """
+        # Cutting a conversation's last word, the end of its turn, leaves exactly what training has before an answer.
+        ids: Tensor = self.talks([[*earlier, (question, "")]])["talk_ids"]
+        return ids
+
     def __call__(self, images: Sequence[NDArray[np.uint8]], queries: Sequence[Query], **_: object) -> BatchFeature:
         """Return all inputs of `GenAUModel.forward` for one question per picture."""
         data = self.pictures(images) | self.questions(queries)

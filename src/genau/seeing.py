@@ -23,6 +23,7 @@ from genau.places import compare_places
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.relations import Places
+from genau.speaking import Speaker, Spoken
 from genau.tiling import Box, Tile, choose, larger_than
 from genau.views import Tiling, ViewMemories, cut, merge
 from genau.words import WordReader
@@ -59,6 +60,10 @@ class Eye:
         """The memory of the fixed instruction, which all pictures share."""
         with torch.inference_mode():
             return self.model.read_instruction(self.processor.instruction_ids().to(self.device))
+
+    @cached_property
+    def _speaker(self) -> Speaker:
+        return Speaker(self.model, self.processor)
 
     @torch.inference_mode()
     def remember(self, pictures: Iterable[Picture]) -> ContextMemory:
@@ -191,6 +196,14 @@ class Eye:
                     memories.append(answer.memory.take(index.new_tensor([row])))
         count = len(queries)
         return [replies[start : start + count] for start in range(0, len(replies), count)], memories
+
+    def speak(self, image: SeenImage, question: str, earlier: Sequence[tuple[str, str]] = ()) -> Spoken:
+        """Answer a free question in words; the decoder has read the whole picture, and no tiles are looked at.
+
+        `earlier` are questions and answers about it, oldest first; errors as `Speaker.say`.
+        """
+        memory = image.seen.memory.take(torch.tensor([image.row], device=self.device))
+        return self._speaker.say(memory, question, earlier=earlier)
 
     @torch.inference_mode()
     def likeliest_type(self, image: SeenImage) -> str | None:

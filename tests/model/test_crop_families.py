@@ -26,6 +26,7 @@ from genau.model.outputs import Answer, Decision, Seen
 from genau.model.seg_tokens import place_visual_tokens
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import IMAGE_TOKEN, Query
+from genau.speaking import Speaker
 from genau.writer import AnalysisWriter
 
 Draw = Callable[..., NDArray[np.uint8]]
@@ -212,6 +213,33 @@ def test_text_picture_text_reads_as_in_the_published_model(family: Family) -> No
     assert torch.allclose(torch.cat(hidden, 1), published.last_hidden_state, atol=TOLERANCE)
     logits = family.real.lm_head(published.last_hidden_state)
     assert torch.allclose(family.backbone.logits(hidden[-1]), logits[:, -hidden[-1].shape[1] :], atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_what_is_spoken_is_what_transformers_generates(family: Family, model: GenAUModel) -> None:
+    for part, weight in family.real.named_parameters():
+        if weight.ndim > 1 and "embed_tokens" not in part:
+            nn.init.normal_(weight, std=0.3)  # or it would say its last word for ever
+    nn.init.zeros_(model.context_token.weight)  # transformers is told nothing of the map
+    processor, contents = family.processor, torch.tensor([[2, 3]]) * family.backbone.cutting.crop
+    canvases = family.canvases(contents)
+    speaker, room = Speaker(model, processor), 15  # too few for a loop
+    asked = "Why?", [("What is it?", "A cap, bent.")]
+    shown = processor.picture_ids(contents)
+    sequence = torch.cat([processor.instruction_ids(), shown["picture_ids"], processor.talk_ids(*asked)], 1)
+    size = family.real.get_input_embeddings().num_embeddings
+    limits = {"suppress_tokens": [*speaker._silent, *range(len(processor.tokenizer), size)], "do_sample": False}
+    limits |= {"max_new_tokens": room, "eos_token_id": speaker.end_id}
+    whole = family.real.generate(input_ids=sequence, **family.published(canvases, contents), **limits)
+    said = whole[0, sequence.shape[1] :].tolist()
+    assert len(set(said)) > 2
+    sight = model.backbone.look(canvases, contents)
+    context, instruction = model.compare(sight.pyramid, contents, [None]), processor.instruction_ids()
+    read = model.read_instruction(instruction)
+    seen = model.see(sight, context, contents, shown["picture_ids"], shown["picture_mask"], read)
+    spoken = speaker.say(seen.memory, asked[0], earlier=asked[1], most_tokens=room)
+    assert spoken.text == processor.tokenizer.decode(said, skip_special_tokens=True).rstrip("\ufffd").strip()
+    assert (spoken.tokens, spoken.ended) == (len(said), said[-1] == speaker.end_id)
 
 
 def only_itself(tower: nn.Module) -> None:

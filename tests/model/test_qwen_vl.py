@@ -30,6 +30,7 @@ from genau.model.seg_tokens import place_visual_tokens
 from genau.processor import GenAUProcessor, LetterboxImageProcessor
 from genau.prompts import CHAT_FORMATS, INSTRUCTION, Query, question_spans
 from genau.results import Verdict
+from genau.speaking import Speaker
 
 Draw = Callable[..., NDArray[np.uint8]]
 TOLERANCE = 1e-4
@@ -230,6 +231,33 @@ def test_a_read_in_three_steps_equals_one_pass_of_transformers_over_the_whole_se
         assert torch.allclose(two, logits[:, [7, 3]], atol=TOLERANCE)
         positions, _ = reference.model.get_rope_index(sequence, kinds, image_grid_thw=theirs["image_grid_thw"])
         assert int(memory.next_position[row]) == positions.max() + 1
+        reference.model.rope_deltas = None  # or it would remember this picture
+
+
+@torch.no_grad()
+def test_what_is_spoken_is_what_transformers_generates(
+    reference: Any, model: GenAUModel, processor: GenAUProcessor, pictures: list[NDArray[np.uint8]], kind: str
+) -> None:
+    for part, weight in reference.named_parameters():
+        if weight.ndim > 1 and "embed_tokens" not in part:
+            nn.init.normal_(weight, std=0.3)  # or it would say its last word for ever
+    nn.init.zeros_(model.context_token.weight)  # transformers is told nothing of the map
+    speaker, seen, room = Speaker(model, processor), see(model, processor, pictures), 15  # too few for a loop
+    unspeakable = [*speaker._silent, *range(len(processor.tokenizer), VOCABULARY)]
+    for row, rgb in enumerate(pictures):
+        asked = "Why?", [("What is it?", "A cap, bent.")]
+        batch = processor.pictures([rgb])
+        words = [processor.instruction_ids(), batch["picture_ids"], processor.talk_ids(*asked)]
+        sequence = torch.cat(words, 1)
+        kinds = (sequence == processor.token_ids()["image_token_id"]).long()
+        theirs = of_transformers(processor, rgb, kind) | {"mm_token_type_ids": kinds}
+        limits = {"max_new_tokens": room, "do_sample": False, "suppress_tokens": unspeakable}
+        whole = reference.generate(input_ids=sequence, eos_token_id=speaker.end_id, **theirs, **limits)
+        said = whole[0, sequence.shape[1] :].tolist()
+        assert len(set(said)) > 2
+        spoken = speaker.say(seen.memory.take(torch.tensor([row])), asked[0], earlier=asked[1], most_tokens=room)
+        assert spoken.text == processor.tokenizer.decode(said, skip_special_tokens=True).rstrip("\ufffd").strip()
+        assert (spoken.tokens, spoken.ended) == (len(said), said[-1] == speaker.end_id)
         reference.model.rope_deltas = None  # or it would remember this picture
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genau.answering import Answer
 
 LEAVE = ("quit", "exit", "q")
+MOST_EARLIER = 8  # free turns that a model is reminded of
 
 
 def ask(
@@ -33,18 +34,26 @@ def ask(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per question.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Answer questions about one picture: is there, which kind, where, how many, how large, how severe."""
+    """Answer questions about one picture: is there, which kind, where, how many, how large, how severe.
+
+    Models that were trained on conversations answer any other question in words.
+    """
     choice = Choice(model, recipe, threshold)
     asked = choice.asked(product, types, reference, roi)
     inspector = choice.open(device)
     seen = inspector.see(image, asked.references, asked.roi)
     given = [*([question] if question is not None else []), *(more or [])]
     failed = False
+    talk: list[tuple[str, str]] = []  # free questions and answers so far
     for line in given or _typed_lines():
         started = time.perf_counter()
-        answer = inspector.answer(seen, line, product=asked.product, types=asked.types, threshold=threshold)
+        answer = inspector.answer(
+            seen, line, product=asked.product, types=asked.types, threshold=threshold, earlier=talk
+        )
         _print(answer, round(1000 * (time.perf_counter() - started), 1), jsonl)
-        failed |= answer.answer is None
+        failed |= answer.reason is not None
+        if answer.by == "words" and answer.answer and not answer.reason and not given:
+            talk = [*talk, (line, answer.answer)][-MOST_EARLIER:]
     if given and failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -71,6 +80,15 @@ def _print(answer: "Answer", elapsed_ms: float, jsonl: bool) -> None:
     if jsonl:
         typer.echo(json.dumps(answer.to_dict() | {"elapsed_ms": elapsed_ms}, ensure_ascii=False))
         return
-    untrained = "" if answer.trained or answer.answer is None else " Not trained on this: asked by its words alone."
-    typer.echo(answer.text + untrained)
+    typer.echo(answer.text + _note(answer))
     say(f"{elapsed_ms:.0f} ms")
+
+
+def _note(answer: "Answer") -> str:
+    """Return what must stand beside an answer: how far it can be trusted."""
+    if answer.answer is None:
+        return ""
+    if answer.by == "words":
+        against = f" But: {answer.contradiction}" if answer.contradiction else ""
+        return f" [The model's words, confidence {answer.confidence:.2f}; they decide nothing.]{against}"
+    return "" if answer.trained else " Not trained on this: asked by its words alone."

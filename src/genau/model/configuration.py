@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 from genau.errors import CheckpointError, suggest
 
 BACKBONE_NAMES = ("nano", "llava-onevision", "qwen-vl", "smolvlm")
-QUESTIONS = ("presence", "kind", "place", "count", "size", "severity")  # what map and queries can answer; no free text
+QUESTIONS = ("presence", "kind", "place", "count", "size", "severity")  # what map and queries can answer
 
 
 class GenAUConfig(PreTrainedConfig):
@@ -69,6 +69,7 @@ class GenAUConfig(PreTrainedConfig):
     questions: tuple[str, ...] = QUESTIONS  # typed questions that are answered
     writes_analysis: bool = False  # whether the decoder was trained to describe defects
     measures_appearance: bool = False  # whether the appearance is measured in the picture instead of written
+    answers_freely: bool = False  # whether the decoder was trained to answer free questions
 
     def __post_init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the framework's signature
         """Check what the framework's types cannot say."""
@@ -97,6 +98,11 @@ class GenAUConfig(PreTrainedConfig):
             raise CheckpointError(
                 f"Both verdict words begin with token {self.normal_word_id}: choose words whose first tokens differ."
             )
+
+    @property
+    def speaks(self) -> bool:
+        """Whether free questions are answered in words: never by a decoder that does not read the picture."""
+        return self.answers_freely and self.reads_pictures
 
 
 def _by_type(

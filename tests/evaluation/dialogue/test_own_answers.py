@@ -1,5 +1,7 @@
 """GenAU answers what its map and scores decide, and nothing else."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +11,12 @@ import pytest
 from genau.answering import NO_SCORE, Answer
 from genau.dialogue import Outcome, Prompt, Shown, Turn
 from genau.evaluation.dialogue import own
+from genau.evaluation.dialogue.items import Chain
 from genau.evaluation.dialogue.mmad import Setting, read
 from genau.evaluation.dialogue.own import InspectorAnswers
-from genau.evaluation.dialogue.visa_dr import read_detection
+from genau.evaluation.dialogue.visa_dr import read_detection, read_reasoning
 from genau.inspector import Inspector
+from genau.speaking import Spoken
 
 
 @pytest.fixture
@@ -67,6 +71,7 @@ def test_a_picture_is_seen_once_for_all_its_questions_and_with_its_good_parts(
 def replying(answer: Answer) -> InspectorAnswers:
     asked = InspectorAnswers.__new__(InspectorAnswers)
     asked._inspector = SimpleNamespace(answer=lambda *_, **__: answer)  # type: ignore[assignment]
+    asked._speaks = False
     asked._see = lambda prompt: None  # type: ignore[assignment,method-assign,return-value]
     return asked
 
@@ -112,3 +117,80 @@ def test_the_premise_and_the_form_of_the_reply_are_taken_off() -> None:
     assert own._bare("There is a defect in the object. Where is the defect?") == "Where is the defect?"
     asked = "Are there any defects for the object in the image? Please reply with 'Yes' or 'No'."
     assert own._bare(asked) == "Are there any defects in the image?"
+
+
+# A model that speaks
+
+
+@dataclass
+class Heard:
+    """Says what it is told to, and keeps what it was asked."""
+
+    says: Spoken
+    asked: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
+
+    def speak(self, image: Any, question: str, earlier: Sequence[tuple[str, str]] = ()) -> Spoken:
+        self.asked.append((question, list(earlier)))
+        return self.says
+
+
+@pytest.fixture
+def heard(inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> Heard:
+    heard = Heard(Spoken("Answer: B", True, 4, -0.1))
+    inspector.model.config.answers_freely = True
+    monkeypatch.setattr(inspector.eye, "speak", heard.speak)
+    return heard
+
+
+def test_other_tasks_are_asked_in_words_with_the_benchmarks_own_prompt(
+    inspector: Inspector, heard: Heard, mmad_folder: Path
+) -> None:
+    answerer = InspectorAnswers(inspector)
+    for (item,) in read(mmad_folder, Setting(datasets=("GoodsAD",))):
+        heard.asked.clear()
+        said = answerer.answer(item.prompt)
+        if item.task in {"Anomaly Detection", "Defect Classification"}:
+            assert heard.asked == []
+        elif item.task == "Object Analysis":
+            assert (said.text, said.tokens_out) == ("Answer: B", 4)
+            ((asked, earlier),) = heard.asked
+            assert asked.startswith("You are an industrial inspector")
+            assert "Following is/are 1 image of normal sample" in asked
+            assert asked.endswith("Following is the question list:\nHow many parts? \nA. One.\nB. Two.")
+            assert earlier == []
+
+
+def test_what_the_map_cannot_choose_is_asked_in_words(inspector: Inspector, heard: Heard, mmad_folder: Path) -> None:
+    inspector.thresholds = type(inspector.thresholds)(image=1.0)  # nothing is found, so no place is right
+    places = [i for (i,) in read(mmad_folder, Setting()) if i.task == "Defect Localization"]
+    assert InspectorAnswers(inspector).answer(places[0].prompt).text == "Answer: B"
+
+
+def test_what_was_said_before_is_said_again(inspector: Inspector, heard: Heard, visa_dr_folder: Path) -> None:
+    first, second = visa_reasoning(visa_dr_folder)
+    before = [*first.prompt.turns, Turn("assistant", ("A spot.",))]
+    InspectorAnswers(inspector).answer(second.prompt.after(before))
+    assert heard.asked == [("What could be the cause?", [("Are there any defects?", "A spot.")])]
+
+
+def visa_reasoning(folder: Path) -> Chain:
+    return read_reasoning(folder, folder / "test_data.json")[0]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "reason"),
+    [(Spoken("So then", False, 256, -1.0), "cut off"), (Spoken("", True, 1, -1.0), "before its first word")],
+)
+def test_words_without_an_end_and_silence_are_unreadable(
+    inspector: Inspector, heard: Heard, visa_dr_folder: Path, spoken: Spoken, reason: str
+) -> None:
+    heard.says = spoken
+    said = InspectorAnswers(inspector).answer(visa_reasoning(visa_dr_folder)[0].prompt)
+    assert (said.outcome, said.text, said.tokens_out) == (Outcome.UNREADABLE, None, spoken.tokens)
+    assert reason in said.reason
+
+
+def test_settings_tell_a_model_that_speaks_from_one_that_does_not(inspector: Inspector) -> None:
+    assert "other questions" not in InspectorAnswers(inspector).settings
+    inspector.model.config.answers_freely = True
+    assert InspectorAnswers(inspector).settings["other questions"] == "in words, at most 256 tokens"

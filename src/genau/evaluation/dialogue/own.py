@@ -1,18 +1,22 @@
-"""GenAU as an answerer: the engine of `genau ask`, for the three tasks that its map and scores decide."""
+"""GenAU as an answerer: the engine of `genau ask`, for the three tasks that its map and scores decide.
+
+A model that was trained on conversations is asked all else in words, with the benchmark's own prompt.
+"""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from genau.answering import NO_SCORE, REFUSALS, Answer
+from genau.answering import CUT_OFF, NO_SCORE, NO_WORDS, REFUSALS, Answer
 from genau.arguments import check_types
-from genau.dialogue import Outcome, Prompt, Said
+from genau.dialogue import Outcome, Prompt, Said, Turn
 from genau.errors import UsageError
 from genau.evaluation.dialogue import mmad, visa_dr
 from genau.evaluation.own import digest
 from genau.inspector import Inspector
 from genau.seeing import SeenImage
+from genau.speaking import MOST_TOKENS
 
 # Nothing else is asked: "How many bottles are there?" would be answered with the count of defects called bottle.
 TASKS = (mmad.DETECTION, mmad.CLASSIFICATION, mmad.LOCALIZATION, visa_dr.DETECTION)
@@ -25,6 +29,7 @@ class InspectorAnswers:
 
     def __init__(self, inspector: Inspector) -> None:
         self._inspector, self._weights = inspector, digest(inspector.model)
+        self._speaks = inspector.model.config.speaks
         self._seen: tuple[tuple[tuple[Path, bool], ...], SeenImage] | None = None  # the last picture
 
     @property
@@ -34,9 +39,10 @@ class InspectorAnswers:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Weights and thresholds."""
+        """Weights and thresholds, and how a model speaks that does."""
         thresholds = self._inspector.thresholds
-        return {
+        words = {"other questions": f"in words, at most {MOST_TOKENS} tokens"} if self._speaks else {}
+        return words | {
             "weights": self._weights,
             "threshold": f"{thresholds.image:g} ({thresholds.method})",
             "mask threshold": f"{thresholds.pixel:g}",
@@ -48,7 +54,21 @@ class InspectorAnswers:
         return 1
 
     def answer(self, prompt: Prompt) -> Said:
-        """Answer by score and map; errors as `Inspector.see`."""
+        """Answer by score and map, or in words what they do not; errors as `Inspector.see` and `Speaker.say`."""
+        said = self._decide(prompt)
+        return self._speak(prompt) if self._speaks and said.outcome is Outcome.UNSUPPORTED else said
+
+    def _speak(self, prompt: Prompt) -> Said:
+        """Ask with the benchmark's words; its pictures are seen, good parts as what the picture is compared with."""
+        *before, question = ["\n".join(_words(turn)) for turn in prompt.turns]
+        earlier = list(zip(before[::2], before[1::2], strict=True))
+        spoken = self._inspector.eye.speak(self._see(prompt), question, earlier)
+        if spoken.ended and spoken.text:
+            return Said(spoken.text, tokens_out=spoken.tokens)
+        why = REFUSALS[NO_WORDS if spoken.ended else CUT_OFF]
+        return Said(None, Outcome.UNREADABLE, why, tokens_out=spoken.tokens)
+
+    def _decide(self, prompt: Prompt) -> Said:
         if prompt.task not in TASKS:
             return _unsupported(f"{prompt.task or 'free words'}: {REFUSALS['not_supported_by_model']}")
         types: dict[str, str] = {}
@@ -72,6 +92,10 @@ class InspectorAnswers:
             references = [path for path, reference in shown if reference]
             self._seen = shown, self._inspector.see(image, references or None)
         return self._seen[1]
+
+
+def _words(turn: Turn) -> Iterator[str]:
+    return (part.strip() for part in turn.parts if isinstance(part, str))
 
 
 def _unsupported(reason: str) -> Said:
