@@ -43,6 +43,7 @@ def test_a_run_learns_and_leaves_its_model_log_and_settings(settings: Settings, 
     config = json.loads((output / "adapter" / "config.json").read_text())
     assert config["trained_products"] == ["plate"]
     assert config["trained_data"] == ["plates, split test", "talks.jsonl"]
+    assert config["answers_freely"] is True  # it was trained on conversations
     assert {"scratch", "stain"} < set(config["trained_types"])
     assert config["reads_pictures"]
 

@@ -177,6 +177,7 @@ def finish(trainer: LiveTrainer, material: Material, output: Path) -> None:
     config.trained_types = tuple(sorted({*config.trained_types, *material.types}))
     config.trained_advice, config.trained_causes = texts_of(config.trained_types)
     config.writes_analysis = settings.analysis > 0
+    config.answers_freely = config.answers_freely or bool(settings.conversations)
     state, present = gathered(model), trainer.read_all()  # by all processes together
     if is_first():
         head = MaskHead(config, model.backbone.level_channels, model.backbone.hidden_size)
