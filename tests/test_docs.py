@@ -104,7 +104,8 @@ def unknown_words(words: list[str]) -> list[str]:
 
 
 def make_goals() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return {name for names in targets for name in names.split()}
 
 
 @every_page
