@@ -26,7 +26,6 @@ from genau.model.modeling import GenAUModel
 SIZES = ("llava-onevision-qwen2-0.5b-ov-hf", "Qwen3-VL-2B-Instruct", "Qwen2.5-VL-7B-Instruct")
 CLIP_PIXELS = 518
 INSTRUCTION_WORDS, QUESTION_WORDS, TYPES = 30, 30, 10
-BATCH = 8
 
 
 class Stopwatch:
@@ -36,12 +35,12 @@ class Stopwatch:
         self.device, self.runs = device, runs
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """Return the median wall time of `work` after two warm-ups."""
+        """Return the median wall time of `work` after a warm-up."""
         times = []
-        for number in range(self.runs + 2):
+        for number in range(self.runs + 1):
             started = self._now()
             work()
-            if number >= 2:
+            if number:
                 times.append(self._now() - started)
         return statistics.median(times)
 
@@ -123,13 +122,13 @@ def clip_tower(device: torch.device, dtype: torch.dtype) -> Callable[[int], Call
 
 
 def measure(
-    name: str, device: torch.device, dtype: torch.dtype, watch: Stopwatch, image_size: int | None
+    name: str, device: torch.device, dtype: torch.dtype, watch: Stopwatch, image_size: int | None, batch: int
 ) -> dict[str, Any]:
     """Time one model; seconds, and GiB of the device."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     random = RandomModel(name, device, dtype, image_size)
-    one, ten, many = random.batch(1, 1), random.batch(1, 1 + TYPES), random.batch(BATCH, 1)
+    one, ten, many = random.batch(1, 1), random.batch(1, 1 + TYPES), random.batch(batch, 1)
     alone = watch.seconds(lambda: random.model(**one))
     report = {
         "model": name,
@@ -138,7 +137,7 @@ def measure(
         "tokens": one["picture_ids"].shape[1],
         "score_and_map_s": round(alone, 4),
         "each_type_adds_s": round((watch.seconds(lambda: random.model(**ten)) - alone) / TYPES, 4),
-        f"pictures_per_s_in_batches_of_{BATCH}": round(BATCH / watch.seconds(lambda: random.model(**many)), 2),
+        f"pictures_per_s_in_batches_of_{batch}": round(batch / watch.seconds(lambda: random.model(**many)), 2),
     }
     if device.type == "cuda":
         report["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 1)
@@ -167,6 +166,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--image-size", type=int, help="side of the canvas in pixels; default: the family's")
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=8, help="pictures at once, where their number per second is told")
     parser.add_argument("--profile", action="store_true", help="print where the time goes instead")
     options = parser.parse_args()
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
@@ -177,15 +177,15 @@ def main() -> None:
                 print(profile(name, device, dtype, options.image_size))
             return
         looks_at = clip_tower(device, dtype)
-        clip = {count: watch.seconds(looks_at(count)) / count for count in (1, BATCH)}
+        clip = {count: watch.seconds(looks_at(count)) / count for count in {1, options.batch}}
         own = {
             "model": f"CLIP ViT-L/14-336, {CLIP_PIXELS} pixels",
             "seconds": round(clip[1], 4),
-            f"pictures_per_s_in_batches_of_{BATCH}": round(1 / clip[BATCH], 2),
+            f"pictures_per_s_in_batches_of_{options.batch}": round(1 / clip[options.batch], 2),
         }
         print(json.dumps({"device": str(device), "dtype": options.dtype, "torch": torch.__version__} | own))
         for name in options.names:
-            report = measure(name, device, dtype, watch, options.image_size)
+            report = measure(name, device, dtype, watch, options.image_size, options.batch)
             report["times_clip"] = round(report["score_and_map_s"] / clip[1], 2)
             print(json.dumps(report), flush=True)
             if device.type == "cuda":
