@@ -270,6 +270,17 @@ def test_neighbours_are_counted_in_rows_and_columns_of_a_grid_that_is_not_square
     assert nearby((3, 4), 0, torch.device("cpu")).equal(torch.eye(12, dtype=torch.bool))
 
 
+def test_which_patches_are_near_is_told_without_whole_numbers_for_every_pair() -> None:
+    """Of 4096 patches these took 277 MB for every picture, the answer takes 16."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as noted:
+        found = nearby((24, 30), 2, torch.device("cpu"))
+    largest = max(event.cpu_memory_usage for event in noted.events())
+    assert found.shape == (720, 720)
+    assert largest <= 1.1 * found.nbytes
+
+
 def test_a_patch_all_of_whose_memory_is_excluded_is_zero_and_so_is_its_gradient() -> None:
     patches = F.normalize(torch.randn(3, 4), dim=1).requires_grad_()
     excluded = torch.tensor([[True, True, True], [False, True, False], [True, False, True]])

@@ -10,7 +10,8 @@ from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.training import words
-from genau.training.words import FirstReading, all_wordings, ridge, vocabulary_words, wordings
+from genau.training.live.wordings import Wordings
+from genau.training.words import FirstReading, all_wordings, ridge, vocabulary_words, wordings, words_to_fit
 from genau.words import WordReader
 
 TYPES = ("dent", "scratch", "torn label")
@@ -97,6 +98,19 @@ def test_ridge_finds_the_matrix_and_obeys_the_weights() -> None:
     weight[:10] = 0
     assert torch.allclose(ridge(states, wanted, weight), matrix, atol=0.02)
     assert not torch.allclose(ridge(states, wanted, torch.ones_like(weight)), matrix, atol=0.02)
+
+
+def test_as_many_words_are_read_as_the_decoder_is_wide() -> None:
+    """Each gives two states; nano's own count stays."""
+    assert words_to_fit(576) == words_to_fit(32) == words.VOCABULARY_WORDS
+    for width in (896, 2048, 3584):
+        assert words_to_fit(width) > width
+
+
+def test_a_live_run_reads_as_many_words_as_it_is_told(processor: GenAUProcessor) -> None:
+    few, more = (Wordings(processor, TYPES, count) for count in (5, 12))
+    assert len(more) - len(few) == 7
+    assert few.important == more.important == len(all_wordings(TYPES))
 
 
 def test_the_words_of_the_vocabulary_are_whole_lowercase_words_and_always_the_same(processor: GenAUProcessor) -> None:

@@ -15,6 +15,11 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def local_rank() -> int:
+    """Return which of the processes of its machine this is, which is also its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def refuse_several(stage: str) -> None:
     """Refuse several processes for a training that knows only one. Raises `UsageError`."""
     if running() > 1:

@@ -21,11 +21,19 @@ from genau.processor import GenAUProcessor
 from genau.prompts import Query
 from genau.words import WordReader
 
-VOCABULARY_WORDS = 1000  # of the tokenizer's words, read as if they were types
+VOCABULARY_WORDS = 1000  # of the tokenizer's words, read as if they were types, at least
+# Of the decoder's width. With about as many states as dimensions the fit hits its questions and misses other words: of
+# nano the mean cosine of unseen ones was 0.82 at 0.8 states per dimension.
+WORDS_PER_DIMENSION = 1.7
 IMPORTANT = 10.0  # weight of a question of the training beside such a word
 GENERAL = 1000.0  # weight of the question that every picture is asked
 # Times the mean square of the states. A few of their dimensions are huge, and words differ in the small ones.
 RIDGE = 1e-7
+
+
+def words_to_fit(width: int) -> int:
+    """Return how many words of the vocabulary the matrix of a decoder of this width D is fitted to."""
+    return max(VOCABULARY_WORDS, round(WORDS_PER_DIMENSION * width))
 
 
 def wordings(types: Sequence[str], rng: np.random.Generator) -> list[Query]:
@@ -58,7 +66,9 @@ class FirstReading:
         self.processor = processor
         asked = all_wordings(types)
         self.important = len(asked)
-        self.queries = asked + [Query(word) for word in vocabulary_words(processor, VOCABULARY_WORDS)]
+        self.queries = asked + [
+            Query(word) for word in vocabulary_words(processor, words_to_fit(model.backbone.hidden_size))
+        ]
         self.reader = WordReader(model, processor)
         self.states = self._read(self.reader)  # (N, 2, D)
 

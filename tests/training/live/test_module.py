@@ -205,6 +205,29 @@ def test_a_frozen_tower_does_not_train_its_statistics(module: LiveModule, config
     assert module.model.backbone.decoder.training
     assert module.model.mask_head.training
     assert not any(part.training for part in module.model.backbone.encoder.modules())
+    module.model.backbone.encoder.merger = torch.nn.Linear(2, 2)  # trained, inside the tower, as Qwen has it
+    module.train()
+    assert module.model.backbone.encoder.merger.training
+    rest = [part for part in module.model.backbone.encoder.children() if list(part.parameters())][:-1]
+    assert rest
+    assert not any(inner.training for part in rest for inner in part.modules())
+    del module.model.backbone.encoder.merger
     names = {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
     assert names == {"mask_head", "seg_tokens", "context_token", "found_token", "backbone"}
     assert module._no_split_modules == ["LlamaDecoderLayer"]
+
+
+def test_lora_drops_out_while_it_trains_and_not_while_wordings_are_read(
+    trained_looking: GenAUModel, processor: GenAUProcessor, wordings: Wordings, settings: Settings
+) -> None:
+    module = LiveModule(with_lora(trained_looking, settings(lora_dropout=0.5)), bf16=False)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    module.train()
+    dropped = [part for part in module.modules() if isinstance(part, torch.nn.Dropout)]
+    assert dropped
+    assert all(part.training for part in dropped)
+    first, again = (read_all(module, wordings, processor.instruction_ids(), torch.device("cpu")) for _ in range(2))
+    assert torch.equal(first, again)
+    assert all(part.training for part in dropped)

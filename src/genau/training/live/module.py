@@ -43,9 +43,7 @@ class LiveModule(nn.Module):
     def train(self, mode: bool = True) -> "LiveModule":
         """Let only what is trained behave so: dropout and statistics of frozen parts stay as in use."""
         super().train(mode)
-        for part in self.model.backbone.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
+        _still(self.model.backbone)
         return self
 
     def forward(self, batch: Batch) -> Tensor:
@@ -83,8 +81,7 @@ class LiveModule(nn.Module):
     def _read_before(self, rows: Tensor) -> Tensor:
         if self.readings is None:
             raise RuntimeError("The wordings must be read before the first step: see `readings.read_first`.")
-        self.readings = self.readings.to(rows.device)
-        return self.readings[rows]
+        return self.readings[rows.to(self.readings.device)].to(rows.device)
 
     def _read(self, batch: Batch, sight: Sight, view: View, asked: Tensor) -> tuple[Tensor, Tensor]:
         """Return the decoder's states of questions (Q, T, D) and of conversations (Q', T', D), all read in one pass."""
@@ -120,6 +117,16 @@ class LiveModule(nn.Module):
         }
         terms["type"] = type_term(self.model, regions, view.features, self._read_before(batch["type_row"]))
         return terms
+
+
+def _still(part: nn.Module) -> None:
+    """Set all below a part that holds frozen weights only as in use, a tower whose merger is trained included."""
+    for child in part.children():
+        weights = list(child.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            child.eval()
+        else:
+            _still(child)  # a dropout, which has no weights, is as what it lies in
 
 
 def first(sight: Sight, count: int) -> Sight:

@@ -27,7 +27,7 @@ def read_all(module: nn.Module, wordings: Wordings, instruction_ids: Tensor, dev
         for batch in wordings.batches()
     ]
     module.train(training)
-    return torch.cat(states)
+    return torch.cat(states).cpu()  # hundreds of megabytes of a large base, of which a step needs a few rows
 
 
 def keep(readings: Tensor, folder: Path) -> None:

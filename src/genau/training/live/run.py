@@ -21,14 +21,14 @@ from genau.training.live.material import Material, gather
 from genau.training.live.module import LiveModule
 from genau.training.live.resources import check_processes, out_of_memory
 from genau.training.live.settings import LiveSettings
-from genau.training.live.sharding import gathered, make_divisible
+from genau.training.live.sharding import make_divisible
 from genau.training.live.start import starting_point
 from genau.training.live.trainer import LiveTrainer
 from genau.training.live.wordings import Wordings
 from genau.training.processes import is_first
 from genau.training.resuming import checkpoint_to_resume, is_finished
 from genau.training.trainer import load_trained
-from genau.training.words import fit_queries
+from genau.training.words import fit_queries, words_to_fit
 
 log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
@@ -82,7 +82,7 @@ def build_trainer(
     resumed: bool,
 ) -> LiveTrainer:
     """Return the trainer of a run, ready to start or to go on."""
-    wordings = Wordings(processor, material.types)
+    wordings = Wordings(processor, material.types, words_to_fit(model.backbone.hidden_size))
     trainer = LiveTrainer(
         settings,
         processor,
@@ -178,7 +178,7 @@ def finish(trainer: LiveTrainer, material: Material, output: Path) -> None:
     config.trained_advice, config.trained_causes = texts_of(config.trained_types)
     config.writes_analysis = settings.analysis > 0
     config.answers_freely = config.answers_freely or bool(settings.conversations)
-    state, present = gathered(model), trainer.read_all()  # by all processes together
+    state, present = trainer.whole(), trainer.read_all()  # by all processes together
     if is_first():
         head = MaskHead(config, model.backbone.level_channels, model.backbone.hidden_size)
         head.load_state_dict({name.removeprefix(HEAD): state[name] for name in state if name.startswith(HEAD)})

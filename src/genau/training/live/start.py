@@ -11,6 +11,7 @@ from genau.model.lora import lora_targets
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.live.settings import LiveSettings
+from genau.training.processes import local_rank
 from genau.training.run import starting_point as nano
 from genau.training.settings import TrainSettings
 
@@ -23,7 +24,7 @@ def starting_point(settings: LiveSettings) -> tuple[GenAUModel, GenAUProcessor]:
     Raises:
         UsageError: settings that do not fit what is started from. WeightsError, CheckpointError: as their loaders.
     """
-    loading = Loading(settings.dtype, quantize=settings.quantize)
+    loading = Loading(settings.dtype, device_map=own_device(settings), quantize=settings.quantize)
     if settings.base:
         model, processor = untrained_on(
             settings.base, image_size=settings.image_size, seed=settings.seed, loading=loading
@@ -42,6 +43,14 @@ def starting_point(settings: LiveSettings) -> tuple[GenAUModel, GenAUProcessor]:
     started = {"stage": "head", "steps": 1, "start": settings.start, "seed": settings.seed}
     model, processor = nano(TrainSettings.model_validate(started))
     return with_lora(model, settings), processor
+
+
+def own_device(settings: LiveSettings) -> dict[str, int] | None:
+    """Return where a quantised base is loaded: whole on this process's GPU; any other is moved there later.
+
+    Left to itself, transformers would spread it over all GPUs of the machine, in every process.
+    """
+    return {"": local_rank()} if settings.quantize else None
 
 
 def with_lora(model: GenAUModel, settings: LiveSettings) -> GenAUModel:

@@ -114,14 +114,26 @@ class LiveTrainer(Trainer):
         if not self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
             return
-        state = gathered(self.trained)
+        state = self.whole()
         if self.args.should_save:
             self._write(output_dir, state)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        whole = {name.removeprefix("model."): tensor for name, tensor in (state_dict or {}).items()}
-        kept = {name: whole[name] for name in whole if "lora_" in name or not is_base(self.trained, name)}
-        self._write(output_dir, kept or None)
+        self._write(output_dir, self._trained_of(state_dict or {}) or None)
+
+    def whole(self) -> dict[str, Tensor]:
+        """Return all that is trained, whole and on the CPU, by name, in the first process; all must call it together.
+
+        Divided weights are empty where they lie: DeepSpeed's are brought together by its engine alone.
+        """
+        if self.deepspeed is None:
+            return gathered(self.trained)
+        return self._trained_of(self.accelerator.get_state_dict(self.deepspeed) or {})  # None in other processes
+
+    def _trained_of(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the trained ones of the module's tensors, by their names in the model."""
+        plain = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+        return {name: plain[name] for name in plain if "lora_" in name or not is_base(self.trained, name)}
 
     def _write(self, output_dir: str | None, state: dict[str, Tensor] | None) -> None:
         save_adapter(output_dir or str(self.args.output_dir), self.trained, self.processor, state=state)

@@ -21,11 +21,12 @@ AT_ONCE = 32
 class Wordings:
     """Every question about these types by its row; words of the vocabulary follow, to fit the head by."""
 
-    def __init__(self, processor: GenAUProcessor, types: Sequence[str]) -> None:
+    def __init__(self, processor: GenAUProcessor, types: Sequence[str], words: int = VOCABULARY_WORDS) -> None:
+        """`words` of the vocabulary, see `training.words.words_to_fit`."""
         self.types = tuple(types)
         asked = all_wordings(types)
         self.important = len(asked)
-        queries = asked + [Query(word) for word in vocabulary_words(processor, VOCABULARY_WORDS)]
+        queries = asked + [Query(word) for word in vocabulary_words(processor, words)]
         worded = processor.questions(queries)
         self.ids, self.mask = worded["asked_ids"], worded["asked_mask"]  # (N, T)
         keys = [tuple(ids[mask].tolist()) for ids, mask in zip(self.ids, self.mask, strict=True)]
