@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genau.model.backbones import Backbone, Memory, Shown, Sight, first_position, word_positions
+from genau.model.backbones import Backbone, Memory, Shown, Sight, first_position, reading, word_positions
 from genau.model.configuration import GenAUConfig
 from genau.model.modeling import GenAUModel
 from genau.model.outputs import Answer, Seen
@@ -225,3 +225,15 @@ def test_the_memory_of_a_row_is_taken_as_often_as_it_is_named() -> None:
     assert taken.seen.tolist() == [[False, False], [True, False], [False, False]]
     taken.keys_values[0][0].zero_()
     assert keys.sum() == 15
+
+
+def test_a_few_words_are_weighed_in_fp32_and_a_whole_table_in_its_own_dtype() -> None:
+    generator = torch.Generator().manual_seed(0)
+    table, hidden = torch.randn(50, WIDTH, generator=generator), torch.randn(3, WIDTH, generator=generator)
+    exact, short = hidden @ table.T, table.bfloat16()
+    assert torch.allclose(reading.logits(table, hidden, None), exact, atol=1e-5)
+    chosen = torch.tensor([4, 40])
+    assert torch.allclose(reading.logits(short, hidden, chosen), hidden @ short[chosen].float().T, atol=1e-5)
+    whole = reading.logits(short, hidden, None)
+    assert whole.dtype == torch.float32
+    assert torch.equal(whole, (hidden.bfloat16() @ short.T).float())

@@ -22,9 +22,14 @@ def embed(table: Tensor, input_ids: Tensor) -> Tensor:
 
 
 def logits(table: Tensor, hidden: Tensor, word_ids: Tensor | None) -> Tensor:
-    """Return hidden states (..., D) times output embeddings (V, D), or those of `word_ids` only, in fp32."""
-    rows = table if word_ids is None else table[word_ids]
-    return F.linear(hidden.float(), rows.float())
+    """Return hidden states (..., D) times output embeddings (V, D), or those of `word_ids` only, in fp32.
+
+    A few words, such as the verdict's, are multiplied in fp32. The whole of a table in bf16 is not copied for it: that
+    would be gigabytes at every word that is written.
+    """
+    if word_ids is not None:
+        return F.linear(hidden.float(), table[word_ids].float())
+    return F.linear(hidden.to(table.dtype), table).float()
 
 
 def read_on(
