@@ -263,9 +263,28 @@ def test_an_adapter_for_another_base_names_both_and_the_command(
 
 def test_a_base_that_was_moved_is_found_where_it_is_said_to_be(smolvlm: Path, tmp_path: Path) -> None:
     (tmp_path / "base").rename(tmp_path / "moved")
-    with pytest.raises(WeightsError, match=r"base is neither a folder nor a checkpoint on the hub"):
+    with pytest.raises(WeightsError, match=r"There is no folder .*base, where the base was looked for.*GENAU_BASES"):
         checkpoints.load(smolvlm)
     assert checkpoints.load(smolvlm, loading=Loading(base=str(tmp_path / "moved"))).model.config.backbone == "smolvlm"
+
+
+def test_another_base_in_the_place_of_a_folder_names_no_download_of_that_folder(
+    smolvlm: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "base")
+    save_tiny_base(tmp_path / "base", "idefics3", tokenizer, seed=9)
+    with pytest.raises(CheckpointError, match=r"another revision\. Put the files .* there again") as caught:
+        checkpoints.load(smolvlm)
+    assert f"hf download {tmp_path}" not in str(caught.value)
+
+
+def test_a_base_that_was_given_as_a_path_from_here_is_found_from_everywhere(
+    bases_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bases_of("idefics3")
+    monkeypatch.chdir(folder.parent)
+    model, _ = untrained_on(folder.name, image_size=CANVAS, head_width=16)
+    assert model.config.base == str(folder)
 
 
 def test_an_adapter_that_names_no_base_is_refused(smolvlm: Path) -> None:

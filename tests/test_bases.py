@@ -101,7 +101,8 @@ def test_a_base_of_another_architecture_lists_the_families_and_the_page(base: Pa
 @pytest.mark.usefixtures("offline")
 def test_without_a_network_the_way_around_is_told() -> None:
     with pytest.raises(
-        WeightsError, match=rf"hub cannot be reached.*`hf download {NAME} --local-dir FOLDER`, copy FOLDER"
+        WeightsError,
+        match=rf"hub cannot be reached.*`hf download {NAME} --local-dir SmolVLM-256M-Instruct`, copy that folder here",
     ):
         bases.ensure(NAME)
 
@@ -198,3 +199,39 @@ def test_a_folder_without_a_config_is_no_base(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(CheckpointError, match="holds no fields"):
         bases.find_config(tmp_path)
+
+
+def test_a_base_that_was_moved_or_copied_is_found_in_the_folder_of_bases(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bases").mkdir()
+    copy = shutil.copytree(base, tmp_path / "bases" / NAME.rpartition("/")[2])
+    moved = base.rename(tmp_path / "bases" / "base")
+    monkeypatch.setenv("GENAU_BASES", str(tmp_path / "bases"))
+    assert bases.ensure(base) == bases.cached(str(base)) == moved
+    assert bases.ensure(NAME) == bases.ensure(f"{NAME}@main") == copy
+    assert bases.find_config(NAME).source == str(copy / "config.json")
+    assert bases.folder_of("acme/other") is None
+
+
+@pytest.mark.parametrize("name", ["/no/such/base", "./base", "~/no-such-base", "a/b/c"])
+def test_a_folder_that_is_gone_is_no_name_on_the_hub(name: str) -> None:
+    words = rf"There is no folder {name}, .*was moved, put it back, or set GENAU_BASES to .* holds '{Path(name).name}'"
+    with pytest.raises(WeightsError, match=words) as caught:
+        bases.ensure(name)
+    assert NAME not in str(caught.value)
+    with pytest.raises(UsageError, match=words):
+        bases.find_config(name)
+
+
+def test_a_file_is_no_base(base: Path) -> None:
+    with pytest.raises(WeightsError, match=r"config\.json is a file, but a base is a folder with a config\.json"):
+        bases.ensure(base / "config.json")
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_a_name_is_completed_or_corrected() -> None:
+    with pytest.raises(WeightsError, match=rf"`hf download {NAME} --local-dir SmolVLM-256M-Instruct`.*GENAU_BASES"):
+        bases.ensure("smolvlm-256m-instruct")
+    with pytest.raises(WeightsError, match=r"Did you mean 'Qwen/Qwen2\.5-VL-3B-Instruct'\?"):
+        bases.ensure("Qwen/Qwen2.5-VL-3B")

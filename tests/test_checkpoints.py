@@ -245,6 +245,10 @@ def test_a_copy_without_shipped_models_says_so(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no config\.json\. Give a folder that `genau train` wrote"):
         checkpoints.resolve(tmp_path)
+    (tmp_path / "run" / "adapter").mkdir(parents=True)
+    (tmp_path / "run" / "adapter" / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"run is a whole run of `genau train`; its model is in .*adapter\. Give that"):
+        checkpoints.resolve(tmp_path / "run")
 
 
 def test_transformers_knows_our_classes_after_a_load_and_says_nothing(

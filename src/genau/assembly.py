@@ -121,10 +121,20 @@ def load_on_base(config: GenAUConfig, loading: Loading, where: str) -> GenAUMode
     if found != config.base_fingerprint:
         raise CheckpointError(
             f"{where} was trained on {config.base} (fingerprint {config.base_fingerprint}), but {folder} has "
-            f"{found}: another model, or another revision. Fetch the right one: "
-            f"`{shards.download_command(*bases.split_revision(config.base or 'OWNER/NAME'))}`."
+            f"{found}: another model, or another revision. {_right_one(config.base)}"
         )
     return _assemble(config, folder, loading)
+
+
+def _right_one(base: str | None) -> str:
+    """Return how to get the base that a model was trained on."""
+    if base is None or bases.is_path(base) or bases.folder_of(base):
+        return (
+            f"Put the files that it was trained on there again, or their folder, of the same name, into another one "
+            f"that {bases.FOLDERS_VARIABLE} names; from the hub they come with `hf download OWNER/NAME --local-dir "
+            "FOLDER`."
+        )
+    return f"Fetch the right one: `{shards.download_command(*bases.split_revision(base))}`."
 
 
 def _assemble(config: GenAUConfig, folder: Path, loading: Loading) -> GenAUModel:
@@ -176,7 +186,7 @@ def untrained_on(
     fixed: dict[str, Any] = {
         "backbone": name,
         "backbone_config": config.to_dict(),
-        "base": base,
+        "base": str(Path(base).expanduser().absolute()) if Path(base).expanduser().is_dir() else base,
         "base_fingerprint": shards.fingerprint(folder),
         "image_size": habits.image_size,
         "chat_format": habits.chat_format,

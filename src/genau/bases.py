@@ -1,19 +1,22 @@
 """Where a large base comes from: a folder, or the hub by name and revision; whether it is whole, and which one it is.
 
 nano's base is pinned and needs no hub: see `weights`. Here a base is a folder with a `config.json`, safetensors and
-the tokenizer's files, as transformers saves it; a name on the hub becomes one in the hub's own cache.
+the tokenizer's files, as transformers saves it; a name on the hub becomes one in the hub's own cache. Where bases were
+copied or moved, `GENAU_BASES` names the folder that holds theirs.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 
-from genau.errors import UsageError, WeightsError
+from genau.errors import UsageError, WeightsError, suggest
 from genau.model.backbones.catalog import build_config, family_of, known, known_checkpoints
 from genau.shards import CONFIG_FILE, check_whole, download_command, read_fields
 
 FETCHED = ("*.json", "*.safetensors", "*.txt", "*.jinja")  # no pickle
+FOLDERS_VARIABLE = "GENAU_BASES"
 CONFIG_SECONDS = 3.0  # a base's sizes are in this package too: no reason to wait longer
 
 
@@ -37,8 +40,7 @@ def find_config(name: str | Path, revision: str | None = None) -> BaseConfig:
     Raises:
         UsageError: neither reachable nor known; the message lists what is. CheckpointError: a family that is not ours.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := folder_of(name)) is not None:
         fields = read_fields(folder)
         return BaseConfig(
             str(name),
@@ -46,8 +48,10 @@ def find_config(name: str | Path, revision: str | None = None) -> BaseConfig:
             build_config(fields, str(folder)),
             f"{folder / CONFIG_FILE}",
         )
+    if is_path(name):
+        raise UsageError(no_folder(name))
     own, revision = split_revision(str(name), revision)
-    own = next((full for full in known_checkpoints() if full.split("/")[1].lower() == own.lower()), own)
+    own = _with_owner(own)
     if (cached := _own_config(own, revision)) is not None:
         fields = read_fields(cached)
         published = known_checkpoints().get(own)
@@ -77,6 +81,51 @@ def split_revision(name: str, revision: str | None = None) -> tuple[str, str | N
     return own, revision or named or None
 
 
+def folder_of(name: str | Path) -> Path | None:
+    """Return the folder that a base lies in, or None for a name on the hub.
+
+    It is the folder itself, or else that of the same last name in the folder which `GENAU_BASES` names: a base that was
+    copied to another place, or by hand to a machine without the hub. Its fingerprint is checked by whoever loads it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    bases = os.environ.get(FOLDERS_VARIABLE)
+    last = _last(split_revision(str(name))[0].replace("\\", "/").rstrip("/"))
+    copy = Path(bases).expanduser() / last if bases and last else None
+    return copy if copy is not None and (copy / CONFIG_FILE).is_file() else None
+
+
+def is_path(name: str | Path) -> bool:
+    """Return whether a name can only be a path: names on the hub are `owner/name`, with an `@revision` or without."""
+    text = str(name)
+    return Path(text).expanduser().is_file() or text.startswith(("/", ".", "~")) or "\\" in text or text.count("/") > 1
+
+
+def no_folder(name: str | Path) -> str:
+    """Return what to do about a path of a base that is no folder."""
+    if Path(name).expanduser().is_file():
+        return f"{name} is a file, but a base is a folder with a {CONFIG_FILE}. Give the folder."
+    last = Path(name).name
+    return (
+        f"There is no folder {name}, where the base was looked for. If it was moved, put it back, or set "
+        f"{FOLDERS_VARIABLE} to the folder that now holds {last!r}; else check the path."
+    )
+
+
+def _meant(name: str) -> str:
+    return "" if name in known_checkpoints() else suggest(name, known_checkpoints())
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _with_owner(name: str) -> str:
+    """Return the full name of a supported checkpoint that is given without its owner, else the name."""
+    return next((full for full in known_checkpoints() if full.split("/")[1].lower() == name.lower()), name)
+
+
 def _own_config(name: str, revision: str | None) -> Path | None:
     """Return a folder of the hub's cache with the base's `config.json`, or None where there is none to be had."""
     from huggingface_hub import snapshot_download
@@ -97,10 +146,12 @@ def ensure(name: str | Path, revision: str | None = None) -> Path:
         WeightsError: it cannot be fetched, or files are missing or cut off; the message says how to go on.
         CheckpointError: it is of a family that is not ours.
     """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    folder = folder_of(name)
+    if folder is None:
+        if is_path(name):
+            raise WeightsError(no_folder(name))
         own, revision = split_revision(str(name), revision)
-        folder = _fetch(own, revision)
+        folder = _fetch(_with_owner(own), revision)
     fields = read_fields(folder)
     family_of(fields.get("model_type"), str(name))
     check_whole(folder, str(name), revision)
@@ -109,8 +160,7 @@ def ensure(name: str | Path, revision: str | None = None) -> Path:
 
 def cached(name: str) -> Path | None:
     """Return the folder of a base that lies on this machine, whole or not, or None; nothing is fetched."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := folder_of(name)) is not None:
         return folder
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -145,12 +195,14 @@ def _fetch(name: str, revision: str | None) -> Path:
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise WeightsError(
-            f"{name} is neither a folder nor a checkpoint on the hub. Supported are {', '.join(known_checkpoints())}."
+            f"{name} is neither a folder nor a checkpoint on the hub.{_meant(name)} Supported are "
+            f"{', '.join(known_checkpoints())}."
         ) from error
     except LocalEntryNotFoundError as error:
         raise WeightsError(
-            f"{name} is not in the hub's cache and the hub cannot be reached. On a machine that reaches it run "
-            f"`{download_command(name, revision)} --local-dir FOLDER`, copy FOLDER here, and give FOLDER as the base."
+            f"{name} is no folder here, it is not in the hub's cache, and the hub cannot be reached.{_meant(name)} "
+            f"On a machine that reaches it run `{download_command(name, revision)} --local-dir {_last(name)}`, copy that "
+            f"folder here, and set {FOLDERS_VARIABLE} to the folder that holds it, or give it as the base."
         ) from error
     except OSError as error:
         reason = " ".join(str(error).split())[:200]

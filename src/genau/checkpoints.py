@@ -32,7 +32,8 @@ from genau.processor import GenAUProcessor
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # our own weights, inside the package
 OWN_FILE = "genau.safetensors"
-ADAPTER_FOLDER = "adapter"
+ADAPTER_FOLDER = "adapter"  # of a model's folder: peft's
+TRAINED_FOLDER = "adapter"  # of a run's folder: the model
 ADAPTER_FILE = "adapter_model.safetensors"  # peft's name
 
 
@@ -58,6 +59,10 @@ def resolve(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
+    if (folder / TRAINED_FOLDER / "config.json").is_file():
+        raise UsageError(
+            f"{folder} is a whole run of `genau train`; its model is in {folder / TRAINED_FOLDER}. Give that."
+        )
     if folder.is_dir():
         raise UsageError(f"{folder} holds no config.json. Give a folder that `genau train` wrote.")
     names = ", ".join(shipped) or "this copy has none"

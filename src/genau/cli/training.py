@@ -24,7 +24,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train a model jointly on language and segmentation, and save it in both checkpoint forms."""
+    """Train a model jointly on language and segmentation; its folder `adapter` is what --model takes elsewhere."""
     from genau.training.settings import read_values
 
     values, folder = read_values(config, change or []), output or Path("runs") / config.stem

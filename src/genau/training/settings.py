@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from genau.errors import UsageError, suggest
 
 Settings = TypeVar("Settings", bound=BaseModel)
+WORDS = {"extra_forbidden": "there is no such setting", "tuple_type": "this must be a list, as in [one, two]"}
 
 
 class DataSource(BaseModel):
@@ -102,7 +103,8 @@ def parse_settings(values: dict[str, Any], source: str, form: type[Settings]) ->
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         hint = suggest(key, form.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise UsageError(f"{source}: {key}: {first['msg']}.{hint}") from error
+        said = WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+        raise UsageError(f"{': '.join(filter(None, (source, key, said)))}.{hint}") from error
 
 
 def _expand(text: str) -> str:

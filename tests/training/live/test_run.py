@@ -19,6 +19,7 @@ from genau.training.live.readings import READINGS_FILE
 from genau.training.live.run import run
 from genau.training.live.settings import LiveSettings
 from genau.training.live.trainer import LiveTrainer
+from genau.training.settings import parse_settings
 
 Settings = Callable[..., LiveSettings]
 Genau = Callable[..., Any]
@@ -157,6 +158,27 @@ def test_another_number_of_processes_is_refused_with_both_numbers_and_the_knobs(
     with pytest.raises(UsageError, match=words):
         run(settings(gpus=8, batch_size=1, accumulation=2), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_cannot_be_divided_among_one_process(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--set gpus=1 --set accumulation=2 --set sharding=none keeps"):
+        run(settings(gpus=2, batch_size=1, accumulation=1, sharding="fsdp"), tmp_path / "run")
+    with pytest.raises(UsageError, match=r"only one is running.*torchrun.*--set sharding=none"):
+        run(settings(sharding="fsdp"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lora_rnak": 4}, r"c.yaml: lora_rnak: there is no such setting\. Did you mean 'lora_rank'\?"),
+        ({"conversations": "talks.jsonl"}, r"c.yaml: conversations: this must be a list, as in \[one, two\]\."),
+        ({"sharding": "zero3"}, r"c.yaml: sharding=zero3 and deepspeed=None: zero3 needs its JSON"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_words(change: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_settings({"stage": "live", "scenes": 1, "steps": 1} | change, "c.yaml", LiveSettings)
 
 
 def test_the_plan_says_what_is_there_what_trains_and_how_long(settings: Settings) -> None:

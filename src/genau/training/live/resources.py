@@ -19,11 +19,17 @@ def check_processes(settings: LiveSettings) -> None:
     if here != settings.gpus:
         whole, rest = divmod(settings.per_step, here * settings.batch_size)
         keep = f"--set gpus={here} --set accumulation={whole}" if whole and not rest else f"--set gpus={here}"
+        keep += " --set sharding=none" if here == 1 and settings.sharding == "fsdp" else ""
         kept = f"keeps the effective batch of {settings.per_step}" if whole and not rest else "changes the batch"
         raise UsageError(
             f"The config is for gpus={settings.gpus} processes, but {here} {'is' if here == 1 else 'are'} running. "
             f"Start {settings.gpus} with `torchrun --nproc-per-node {settings.gpus} -m genau.cli train ...`, or train "
             f"with {here}: {keep} {kept}."
+        )
+    if here == 1 and settings.sharding == "fsdp":
+        raise UsageError(
+            "sharding=fsdp divides the weights among processes, but only one is running. Start more with torchrun and "
+            "set gpus to their number, or keep all weights on one GPU: --set sharding=none."
         )
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     devices = torch.cuda.device_count()
