@@ -201,8 +201,8 @@ def _fetch(name: str, revision: str | None) -> Path:
     except LocalEntryNotFoundError as error:
         raise WeightsError(
             f"{name} is no folder here, it is not in the hub's cache, and the hub cannot be reached.{_meant(name)} "
-            f"On a machine that reaches it run `{download_command(name, revision)} --local-dir {_last(name)}`, copy that "
-            f"folder here, and set {FOLDERS_VARIABLE} to the folder that holds it, or give it as the base."
+            f"On a machine that reaches it run `{download_command(name, revision)} --local-dir {_last(name)}`, copy "
+            f"that folder here, and set {FOLDERS_VARIABLE} to the folder that holds it, or give it as the base."
         ) from error
     except OSError as error:
         reason = " ".join(str(error).split())[:200]
