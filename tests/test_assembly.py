@@ -314,6 +314,21 @@ def test_a_base_is_no_checkpoint_of_ours(smolvlm: Path, tmp_path: Path) -> None:
         checkpoints.load(tmp_path / "base")
 
 
+def test_a_base_is_told_apart_from_a_trained_model_before_it_is_loaded(smolvlm: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"base is a 'idefics3' model.*`genau info .*base --estimate` says"):
+        describe(tmp_path / "base")
+    with pytest.raises(UsageError, match=r"^Qwen2\.5-VL-7B-Instruct is a base, .*`genau train`.* --estimate`"):
+        checkpoints.resolve("Qwen2.5-VL-7B-Instruct")
+
+
+def test_a_base_without_its_tokenizer_says_what_to_copy(smolvlm: Path, tmp_path: Path) -> None:
+    for file in (tmp_path / "base").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(WeightsError, match=r"base has no tokenizer that can be read .*copy tokenizer\.json") as caught:
+        untrained_on(str(tmp_path / "base"), image_size=CANVAS)
+    assert len(str(caught.value)) < 600
+
+
 def test_a_lost_shard_of_the_base_is_named(smolvlm: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "base")
     save_tiny_base(tmp_path / "base", "idefics3", tokenizer, shard="60KB")

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from genau import bases, shards
-from genau.errors import CheckpointError, UsageError, suggest
+from genau.errors import CheckpointError, UsageError, WeightsError, suggest
 from genau.layouts import layout_of
 from genau.model.backbones.catalog import build_config, family_of
 from genau.model.backbones.families import family
@@ -156,6 +156,17 @@ def _linear_names(folder: Path) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
 
 
+def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - PreTrainedTokenizerBase
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise WeightsError(
+            f"{folder} has no tokenizer that can be read ({reason}). Fetch or copy tokenizer.json, "
+            "tokenizer_config.json and the other small files of the base too, all into that folder."
+        ) from error
+
+
 def untrained_on(
     base: str,
     *,
@@ -178,7 +189,7 @@ def untrained_on(
     habits = family(name).habits(config.to_dict(), image_size)
     processor = GenAUProcessor(
         LetterboxImageProcessor(habits.image_size, list(habits.mean), list(habits.scale)),
-        AutoTokenizer.from_pretrained(folder, local_files_only=True),
+        _tokenizer(folder),
         habits.chat_format,
         layout=dict(habits.layout),
     )

@@ -23,6 +23,7 @@ from genau import weights
 from genau.assembly import Loading, load_on_base, loading_for
 from genau.calibration import THRESHOLDS_FILE, Thresholds
 from genau.errors import CheckpointError, UsageError, suggest
+from genau.model.backbones.catalog import is_known
 from genau.model.backbones.nano import NanoBackbone
 from genau.model.configuration import GenAUConfig
 from genau.model.lora import check_targets
@@ -32,8 +33,7 @@ from genau.processor import GenAUProcessor
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # our own weights, inside the package
 OWN_FILE = "genau.safetensors"
-ADAPTER_FOLDER = "adapter"  # of a model's folder: peft's
-TRAINED_FOLDER = "adapter"  # of a run's folder: the model
+ADAPTER_FOLDER = TRAINED_FOLDER = "adapter"  # LoRA's in a model's folder; the model's in a run's
 ADAPTER_FILE = "adapter_model.safetensors"  # peft's name
 
 
@@ -59,12 +59,15 @@ def resolve(name: str | Path) -> Path:
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
-    if (folder / TRAINED_FOLDER / "config.json").is_file():
-        raise UsageError(
-            f"{folder} is a whole run of `genau train`; its model is in {folder / TRAINED_FOLDER}. Give that."
-        )
+    if ((trained := folder / TRAINED_FOLDER) / "config.json").is_file():
+        raise UsageError(f"{folder} is a whole run of `genau train`; its model is in {trained}. Give that.")
     if folder.is_dir():
         raise UsageError(f"{folder} holds no config.json. Give a folder that `genau train` wrote.")
+    if is_known(str(name)):
+        raise UsageError(
+            f"{name} is a base, which draws no maps yet: train it (docs/train-large.md), and give the folder that "
+            f"`genau train` wrote. What it needs is said by `genau info {name} --estimate`."
+        )
     names = ", ".join(shipped) or "this copy has none"
     raise UsageError(
         f"There is no model {str(name)!r}: it is neither a shipped one ({names}) nor a folder that `genau train` "
@@ -102,7 +105,7 @@ def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None
     try:
         for file in sorted(folder.glob("*.json")):
             json.loads(file.read_text(encoding="utf-8"))  # the tokenizer's own complaint is no exception to catch
-        _refuse_a_base(folder)
+        refuse_a_base(folder)
         config = GenAUConfig.from_pretrained(folder)
         processor = GenAUProcessor.from_pretrained(folder)
         _check_tokens(folder, config, processor)
@@ -119,13 +122,14 @@ def load(name: str | Path, *, merge: bool = True, loading: Loading | None = None
     return Checkpoint(str(name), model, processor, thresholds)
 
 
-def _refuse_a_base(folder: Path) -> None:
+def refuse_a_base(folder: Path) -> None:
     """Raise CheckpointError where a folder holds another model than one of ours."""
     kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind != GenAUConfig.model_type:
         raise CheckpointError(
             f"{folder} is a {kind!r} model, not one that `genau train` wrote: it has neither our tokens nor a map "
-            "head. Give it as the base of a training, or of `genau.assembly.untrained_on`."
+            "head. Give it as the base of a training, or of `genau.assembly.untrained_on`; `genau info "
+            f"{folder} --estimate` says what it needs."
         )
 
 
@@ -184,10 +188,7 @@ def _load_merged(folder: Path, config: GenAUConfig, loading: Loading) -> GenAUMo
     options: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32, "use_safetensors": True}
     options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # reported below, in our words
     if config.backbone != "nano":
-        options |= {
-            "dtype": loading.torch_dtype,
-            "device_map": loading.device_map,
-        }  # ours stays in fp32: see GenAUModel
+        options |= {"dtype": loading.torch_dtype, "device_map": loading.device_map}  # ours stays in fp32: GenAUModel
     elif loading != Loading():
         raise UsageError(f"{folder} is nano, which is always loaded in fp32 on the CPU. Leave `loading` out.")
     loaded: Any = GenAUModel.from_pretrained(folder, **options)

@@ -26,6 +26,7 @@ def describe(name: str | Path) -> dict[str, Any]:
     """
     folder = checkpoints.resolve(name)
     try:
+        checkpoints.refuse_a_base(folder)
         config = GenAUConfig.from_pretrained(folder)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder}/config.json cannot be read ({error}). Save or copy it again.") from error

@@ -166,6 +166,8 @@ def test_without_the_folder_and_the_network_it_says_how_to_get_the_weights(monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"acme/no-clip is neither a folder.*hf download acme/no-clip --local-dir"):
         ClipTower.from_pretrained("acme/no-clip")
+    with pytest.raises(WeightsError, match=r"^There is no folder /no/such/clip, which must hold a CLIP\. Check"):
+        ClipTower.from_pretrained("/no/such/clip")
 
 
 def test_missing_weights_are_never_made_up(clip_tower: ClipTower, tmp_path: Path) -> None:

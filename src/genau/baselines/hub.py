@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from genau.bases import is_path
 from genau.errors import UsageError, WeightsError
 
 # fp32 because scores are compared; safetensors because it cannot run code. (`ClipTower` has the one exception.)
@@ -23,6 +24,8 @@ def weights_of(base: str, what: str) -> Iterator[None]:
     folder = Path(base).expanduser()
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise UsageError(f"{folder} holds no config.json. Give the folder of {what}, as Hugging Face saves it.")
+    if is_path(base) and not folder.is_dir():
+        raise WeightsError(f"There is no folder {base}, which must hold {what}. Check the path, or give a hub name.")
     try:
         yield
     except OSError as error:

@@ -37,7 +37,7 @@ class PictureFolder:
             return paths
         self.missing(
             f"Conversation {id!r} ({source}): its {what} {lost} does not exist. Give the folder below which the set "
-            f"names its pictures (--images DIR, images=DIR), copy the {what} there, or skip such conversations "
-            "(missing=Skipped() counts them)."
+            f"names its pictures (--images DIR; `images: DIR` in a config), copy the {what} there, or have such "
+            "conversations left out and counted (`skip_missing: true` in a config; in Python missing=Skipped())."
         )
         return None

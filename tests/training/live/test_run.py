@@ -207,6 +207,14 @@ def test_the_plan_of_a_base_that_is_not_there_counts_its_parameters_and_memory(
     assert re.search(r"canvas 1024 x 1024; \d+ visual tokens", said)
 
 
+def test_the_plan_counts_all_conversations_whose_picture_is_missing(settings: Settings, tmp_path: Path) -> None:
+    plan = make_plan(settings(images=str(tmp_path / "nowhere")))
+    (fault,) = plan.faults
+    assert re.search(r"its picture .* does not exist\. .*`images: DIR` in a config.*`skip_missing: true`", fault)
+    assert fault.endswith("3 conversations have a fault: `genau data conversations FILE` names them.")
+    assert "conversations: 0 with one picture; left out: 0 that show other than one, 3 whose" in "\n".join(plan.lines)
+
+
 def test_pictures_that_cannot_be_read_are_named_before_the_training(settings: Settings, plates: Path) -> None:
     (plates / "plate" / "test" / "stain" / "001.png").write_bytes(b"broken")
     (plates / "plate" / "test" / "good" / "001.png").unlink()

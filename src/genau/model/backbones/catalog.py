@@ -67,6 +67,11 @@ def known(name: str) -> KnownCheckpoint:
     raise UsageError(f"{name!r} is not a supported checkpoint.{close} Supported are: {', '.join(checkpoints)}.")
 
 
+def is_known(name: str) -> bool:
+    """Return whether this is the name of a supported checkpoint, with or without its owner, in any case of letters."""
+    return any(name.lower() in {full.lower(), full.split("/")[1].lower()} for full in known_checkpoints())
+
+
 def build_config(fields: dict[str, Any], where: str) -> PreTrainedConfig:
     """Return the transformers configuration of a checkpoint of ours from the fields of its `config.json`.
 

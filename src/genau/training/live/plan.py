@@ -90,14 +90,25 @@ def _talks(settings: LiveSettings, faults: list[str]) -> ChosenTalks | None:
     try:
         talks = open_talks(settings)
     except GenAUError as error:
-        faults.append(str(error))
-        return None
+        talks = _talks_without_faults(settings)
+        count = talks.missing if talks else 0
+        more = f" {count} conversations have a fault: `genau data conversations FILE` names them." if count > 1 else ""
+        faults.append(f"{error}{more}")
+        return talks
     for number in range(talks.total if talks else 0):
         try:
             talk_of(talks[number])  # type: ignore[index]
         except GenAUError as error:
             faults.append(str(error))
     return talks
+
+
+def _talks_without_faults(settings: LiveSettings) -> ChosenTalks | None:
+    """Read on after a fault, so that the rest is counted too; None where no conversation can be read."""
+    try:
+        return open_talks(settings.model_copy(update={"skip_missing": True}))
+    except GenAUError:
+        return None
 
 
 def _told(samples: Sequence[Sample]) -> Iterator[str]:
