@@ -434,3 +434,18 @@ def test_a_decoder_that_drops_its_memory_is_noticed(
     trained_looking.backbone.decoder.gradient_checkpointing_enable()
     with pytest.raises(RuntimeError, match=r"kept no memory.*Gradient checkpointing.*one pass"):
         see(trained_looking, processor, [picture(1)])
+
+
+@torch.no_grad()
+def test_a_visual_token_is_told_of_its_own_cell_and_one_of_no_place_nothing(
+    trained_looking: GenAUModel, processor: GenAUProcessor, picture: Draw
+) -> None:
+    seen = see(trained_looking, processor, [picture(1, spot=True)])
+    parts = (trained_looking.mask_head, seen.features, seen.context, seen.prior, seen.valid)
+    in_order = Sight.of_grid(torch.zeros(1, 64, 1), (8, 8), ())
+    all_cells = told(*parts, in_order)
+    assert all_cells[:, 0].abs().max() > 0.1
+    cells = torch.tensor([[63, -1, 0, 5, 5, -1]])
+    shown = told(*parts, replace(in_order, token_cells=cells))
+    assert torch.equal(shown[0, [0, 2, 3, 4]], all_cells[0, [63, 0, 5, 5]])
+    assert (shown[0, [1, 5]] == 0).all()
