@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genau.errors import CheckpointError, DataError, UsageError
 from genau.training.live import run as runs
+from genau.training.live.module import LiveModule
 from genau.training.live.plan import make_plan
 from genau.training.live.readings import READINGS_FILE
 from genau.training.live.run import run
@@ -76,6 +77,23 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights_bit_by_bit(
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert logged(whole) == logged(resumed)
     assert len(logged(whole)) == 5
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, losses = LiveModule.forward, list[Tensor]()
+
+    def broken(module: LiveModule, batch: dict[str, Any]) -> Tensor:
+        found = forward(module, batch)
+        if found.ndim == 1:  # the terms of the loss; wordings are read by the same door
+            losses.append(found)
+        return found * float("nan") if len(losses) == 2 else found
+
+    monkeypatch.setattr(LiveModule, "forward", broken)
+    with pytest.raises(UsageError, match=r"no number in step 2 \(in .*focal.*sound\. .* head_learning_rate=0\.001"):
+        run(settings(steps=4), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.json").exists()
 
 
 def test_a_finished_run_that_is_resumed_trains_no_further_step(

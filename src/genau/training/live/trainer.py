@@ -1,5 +1,6 @@
 """The framework's Trainer for 1 to N processes: terms averaged over all of them, the order fixed, resumed exactly."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import SCHEDULER_NAME
 
 from genau.checkpoints import is_base, save_adapter
+from genau.errors import UsageError
 from genau.model.modeling import GenAUModel
 from genau.processor import GenAUProcessor
 from genau.training.live.batches import TERMS
@@ -85,9 +87,15 @@ class LiveTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Return this batch's share of the step's loss, times the processes: their gradients are averaged."""
+        """Return this batch's share of the step's loss, times the processes: their gradients are averaged.
+
+        Raises:
+            UsageError: it is no number; the framework would go on, and the weights would be none a step later.
+        """
         totals: Tensor = model(inputs)
         means: Tensor = totals / self._counts.clamp_min(1)
+        if not means.isfinite().all():
+            raise UsageError(self._lost(means))
         self._parts += means.detach()
         terms = {name: LossTerm(mean, 1) for name, mean in zip(TERMS, means, strict=True)}
         loss: Tensor = weigh(terms, self.settings.lam, self.settings.image_weight) * self.accelerator.num_processes
@@ -102,6 +110,16 @@ class LiveTrainer(Trainer):
             self._parts.zero_()
             self.logged_at = self.state.global_step
         super().log(logs, start_time)
+
+    def _lost(self, means: Tensor) -> str:
+        names = ", ".join(name for name, mean in zip(TERMS, means.tolist(), strict=True) if not math.isfinite(mean))
+        one = self.settings
+        return (
+            f"The loss is no number in step {self.state.global_step + 1} (in {names}), so the training stops; weights "
+            "and checkpoints are sound. Start a new run with -o and smaller rates (now decoder_learning_rate="
+            f"{one.decoder_learning_rate:g}, head_learning_rate={one.head_learning_rate:g}, learning_rate="
+            f"{one.learning_rate:g}), or with --set bf16=false."
+        )
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with a rate for each kind of part."""
